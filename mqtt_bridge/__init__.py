@@ -1,0 +1,1 @@
+"""Proxmox and its event sources on MQTT."""

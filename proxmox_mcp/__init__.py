@@ -1,0 +1,1 @@
+"""AI agents, MCP and the mirror of what is on MQTT."""
