@@ -1,0 +1,109 @@
+"""Every topic: build, parse, payload type, QoS, retain. There is no topic literal anywhere else."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from mqtt_bridge import model
+
+SITE_SLUG = re.compile(r"[a-z0-9_-]{1,64}")
+RESERVED_SITES = frozenset({"bridge", "unassigned"})
+_FIELD = re.compile(r"<(\w+)>")
+
+
+@dataclass(frozen=True)
+class TopicKind:
+    """One row of the table. `pattern` is below the base; `<severity_kind>` alone spans several levels."""
+
+    name: str
+    pattern: str
+    payload: type[model.Model] | type[str]
+    qos: int
+    retain: bool
+    inbound: bool = False
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        literal = re.split(r"(<\w+>)", self.pattern)
+        return re.compile("".join(_group(p) if p.startswith("<") else re.escape(p) for p in literal))
+
+
+def _group(field: str) -> str:
+    name = field[1:-1]
+    return rf"(?P<{name}>.+)" if name == "rest" else rf"(?P<{name}>[^/+#]+)"
+
+
+TABLE: tuple[TopicKind, ...] = (
+    TopicKind("bridge_state", "bridge/<bridge>/state", str, 1, True),
+    TopicKind("bridge_info", "bridge/<bridge>/info", model.BridgeInfo, 1, True),
+    TopicKind("site_state", "<site>/state", str, 1, True),
+    TopicKind("heartbeat", "<site>/heartbeat", model.Heartbeat, 0, True),
+    TopicKind("manifest", "<site>/manifest", model.Manifest, 1, True),
+    TopicKind("cluster", "<site>/cluster", model.ClusterState, 1, True),
+    TopicKind("node", "<site>/node/<node>", model.NodeState, 1, True),
+    TopicKind("node_metrics", "<site>/node/<node>/metrics", model.NodeMetrics, 0, True),
+    TopicKind("guest", "<site>/guest/<vmid>", model.GuestState, 1, True),
+    TopicKind("guest_metrics", "<site>/guest/<vmid>/metrics", model.GuestMetrics, 0, True),
+    TopicKind("storage", "<site>/storage/<node>/<storage>", model.StorageState, 0, True),
+    TopicKind("shared_storage", "<site>/shared_storage/<storage>", model.StorageState, 0, True),
+    TopicKind("datastore", "<site>/datastore/<store>", model.DatastoreState, 1, True),
+    TopicKind("tasks", "<site>/tasks", model.TaskList, 0, True),
+    TopicKind("events", "<site>/events", model.EventList, 0, True),
+    TopicKind("event", "<site>/event/<severity>/<rest>", model.Event, 1, False),
+)
+KINDS: dict[str, TopicKind] = {kind.name: kind for kind in TABLE}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A topic of ours, taken apart: `ids` has the pattern's fields by name."""
+
+    kind: TopicKind
+    ids: dict[str, str]
+
+    @property
+    def site(self) -> str:
+        return self.ids.get("site", "")
+
+
+class Topics:
+    """Builds and parses the topics below one base (MQTT_BASE_TOPIC)."""
+
+    def __init__(self, base: str = "proxmox") -> None:
+        self.base = base.strip("/")
+
+    def build(self, kind: str, **ids: str | int) -> str:
+        """The topic of `kind`; raises KeyError for a missing id and ValueError for one MQTT cannot carry."""
+        row = KINDS[kind]
+        return f"{self.base}/" + _FIELD.sub(lambda m: _level(str(ids[m[1]]), whole=m[1] != "rest"), row.pattern)
+
+    def filter(self, kind: str, **ids: str | int) -> str:
+        """A subscription for every topic of `kind`, or for those with the given ids."""
+        row = KINDS[kind]
+        return f"{self.base}/" + _FIELD.sub(
+            lambda m: _level(str(ids[m[1]])) if m[1] in ids else ("#" if m[1] == "rest" else "+"), row.pattern
+        )
+
+    def event(self, site: str, event: model.Event) -> str:
+        """`…/event/<severity>/<kind, dots as slashes>`."""
+        return self.build("event", site=site, severity=event.severity, rest=event.kind.replace(".", "/"))
+
+    def parse(self, topic: str) -> Parsed | None:
+        """The row and ids of a topic of ours, else None."""
+        if not topic.startswith(f"{self.base}/"):
+            return None
+        below = topic[len(self.base) + 1 :]
+        for row in TABLE:
+            if (found := row.regex.fullmatch(below)) and _site_fits(row, found.groupdict()):
+                return Parsed(row, found.groupdict())
+        return None
+
+
+def _level(text: str, *, whole: bool = True) -> str:
+    if not text or any(c in text for c in "+#\0") or (whole and "/" in text):
+        raise ValueError(f"{text!r} cannot stand in an MQTT topic")
+    return text
+
+
+def _site_fits(row: TopicKind, ids: dict[str, str]) -> bool:
+    return row.name.startswith("bridge_") or ids.get("site") != "bridge"
