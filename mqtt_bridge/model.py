@@ -144,6 +144,7 @@ class GuestState(Model):
     available: bool = Field(description="false while its node is lost or its data is not to be trusted")
     template: bool = False
     lock: str | None = None
+    locked_since: str | None = Field(default=None, description="when we first saw the lock")
     tags: tuple[str, ...] = ()
     pool: str | None = None
     ha_state: str | None = None
@@ -259,6 +260,11 @@ class Heartbeat(Model):
     """Published at every poll, also at one that failed (`reason` then says why): freshness is computed from it."""
 
     bridge: str
+    instance: str = Field(
+        default="", description="the writer's random id: a second writer of a site is told apart by it"
+    )
+    since: str = Field(default="", description="when that writer started")
+    interval_s: float = Field(default=10, description="seconds between polls")
     polled_at: str | None = Field(description="when the last good poll began")
     sent_at: str
     duration_ms: int

@@ -1,0 +1,217 @@
+"""The bridge, put together: STATE_DIR's owner, a broker, the pollers, and the watch over our own topics."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from types import TracebackType
+from typing import Self
+
+from mqtt_bridge import __version__
+from mqtt_bridge.broker import Broker, BrokerOptions, Will
+from mqtt_bridge.bus import Message
+from mqtt_bridge.claim import Claim, SiteTakenError, rival_in, yields_to
+from mqtt_bridge.embedded import EmbeddedBroker
+from mqtt_bridge.errors import BrokerError
+from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
+from mqtt_bridge.pollers import Pollers
+from mqtt_bridge.proxmox.pulse import Writer
+from mqtt_bridge.settings import MqttSettings, Settings
+from mqtt_bridge.statedir import StateDir
+from mqtt_bridge.topics import TABLE, Parsed
+
+log = logging.getLogger(__name__)
+
+INFO_EVERY = 10.0
+GOODBYE = 1.5  # seconds for the last publish, `offline`
+GUARDED = [kind.name for kind in TABLE if kind.retain]
+
+
+def broker_options(mqtt: MqttSettings) -> BrokerOptions | None:
+    """The configured broker; None where we bring our own."""
+    if not mqtt.host:
+        return None
+    return BrokerOptions(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=mqtt.password,
+        tls=mqtt.tls,
+        ca_file=mqtt.ca_file,
+        cert_file=mqtt.cert_file,
+        key_file=mqtt.key_file,
+        transport=mqtt.transport,
+        protocol=mqtt.protocol,
+        client_id=mqtt.client_id,
+    )
+
+
+class Bridge:
+    """`async with` it. `fatal` ends with an error when this bridge has to give way to another."""
+
+    def __init__(self, settings: Settings, *, standby: bool = False, embedded_port: int | None = None) -> None:
+        self.settings = settings
+        self.writer = Writer(settings.general.bridge_name, secrets.token_hex(8), utc(time.time()) or "")
+        self.pollers = Pollers(settings, self.writer)
+        self.options: BrokerOptions = BrokerOptions(host="")
+        self.broker_kind = "configured"
+        self.fatal: asyncio.Future[None]
+        self._standby = standby
+        self._embedded_port = settings.mqtt.embedded_port if embedded_port is None else embedded_port
+        self._stack = AsyncExitStack()
+        self._broker: Broker | None = None
+        self._published = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self.fatal = asyncio.get_running_loop().create_future()
+        async with AsyncExitStack() as stack:
+            state = await stack.enter_async_context(StateDir(self.settings.general.state_dir))
+            self.options = await self._open_broker(stack)
+            state.tell(self.options, self.settings.mqtt.base_topic)
+            await stack.enter_async_context(self.pollers)
+            previous = state.swap_instance(self.writer.instance)
+            self._broker = await stack.enter_async_context(self._connection())
+            stack.push_async_callback(self._say_offline)
+            self.pollers.parts.start("broker", lambda: self._publish(previous))
+            self.pollers.parts.start("bridge info", self._tell)
+            self.pollers.poll()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def broker(self) -> Broker:
+        """The connection that publishes."""
+        if self._broker is None:
+            raise RuntimeError("the bridge is not open")
+        return self._broker
+
+    async def ready(self) -> None:
+        """Wait until the first poll of every site is on MQTT."""
+        await self.pollers.polled_once()
+        await self._published.wait()
+        await self.pollers.retained.settled(self.broker)
+
+    async def _open_broker(self, stack: AsyncExitStack) -> BrokerOptions:
+        configured = broker_options(self.settings.mqtt)
+        if configured:
+            return configured
+        embedded = EmbeddedBroker(
+            self.settings.general.state_dir, bind=self.settings.mqtt.embedded_bind, port=self._embedded_port
+        )
+        options = await stack.enter_async_context(embedded)
+        self.broker_kind = embedded.kind
+        log.info("MQTT broker of our own (%s) at %s", embedded.kind, options.address)
+        return options
+
+    def _connection(self) -> Broker:
+        names = self.pollers.retained.names
+        will = Will(names.build("bridge_state", bridge=self.writer.bridge), b"offline")
+        return Broker(self.options, self._guard, role="bridge", will=will)
+
+    async def _say_offline(self) -> None:
+        """A clean goodbye sends no will, so say it ourselves."""
+        if self.broker.connected and self._published.is_set():
+            topic = self.pollers.retained.names.build("bridge_state", bridge=self.writer.bridge)
+            with suppress(BrokerError, TimeoutError):
+                await asyncio.wait_for(self.broker.publish(topic, b"offline", retain=True), GOODBYE)
+
+    # --- publishing -------------------------------------------------------------------------------------------------
+
+    async def _publish(self, previous: str) -> None:
+        sites = [s.slug for s in self.settings.sites]
+        claim = Claim(self.options, self.pollers.retained.names, sites, self.writer, previous=previous)
+        try:
+            await claim.make(standby=self._standby)
+        except SiteTakenError as error:
+            self._give_way(error)
+            await asyncio.get_running_loop().create_future()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.pollers.retained.feed(self.broker))
+            group.create_task(self.pollers.events.feed(self.broker))
+            group.create_task(self._watch())
+            self._published.set()
+
+    def _give_way(self, error: SiteTakenError) -> None:
+        if not self.fatal.done():
+            self.fatal.set_exception(error)
+
+    # --- our own topics, as the broker has them -----------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Subscribe to what we publish: others' writes there are put right, leftovers of earlier runs cleared."""
+        retained, generation = self.pollers.retained, 0
+        while True:
+            generation = await self.broker.wait_connected(generation)
+            await self.pollers.polled_once()
+            with suppress(BrokerError):
+                await retained.settled(self.broker)
+                for kind in GUARDED:
+                    for ids in self._guarded_ids(kind):
+                        await self.broker.subscribe([retained.names.filter(kind, **ids)], no_local=True)
+            while self.broker.generation == generation and self.broker.connected:
+                await asyncio.sleep(1)
+                retained.sweep(self._clean_sites())
+
+    def _guarded_ids(self, kind: str) -> list[dict[str, str]]:
+        if kind.startswith("bridge_"):
+            return [{"bridge": self.writer.bridge}]
+        return [{"site": s.slug} for s in self.settings.sites]
+
+    def _clean_sites(self) -> set[str]:
+        return {slug for slug, inventory in self.pollers.inventories.items() if inventory.complete}
+
+    def _mine(self, parsed: Parsed) -> bool:
+        if parsed.kind.name.startswith("bridge_"):
+            return parsed.ids["bridge"] == self.writer.bridge
+        return parsed.site in self.pollers.inventories
+
+    def _guard(self, messages: Sequence[Message]) -> None:
+        if not self._published.is_set():
+            return
+        names = self.pollers.retained.names
+        for message in messages:
+            rival = rival_in(message, names, self.writer, self.pollers.inventories)
+            if rival and not message.retain:
+                self._meet(*rival)
+        self.pollers.retained.correct(self.broker, messages, mine=self._mine)
+
+    def _meet(self, site: str, beat: Heartbeat) -> None:
+        log.error("Bridge %s publishes site %s too", beat.bridge, site)
+        if yields_to(self.writer, beat):
+            self._give_way(SiteTakenError(f"Site {site} is published by another bridge too, which was there first."))
+
+    # --- what we say of ourselves ------------------------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        while True:
+            self.pollers.retained.put("bridge_info", self.info(), bridge=self.writer.bridge)
+            await asyncio.sleep(INFO_EVERY)
+
+    def info(self) -> BridgeInfo:
+        """This bridge in a few words; no secrets."""
+        inventories = self.pollers.inventories.values()
+        problems = [f"{p.name}: {p.problem}" for p in self.pollers.parts.parts if p.problem]
+        refused = self.pollers.retained.refused
+        if refused:
+            problems.append(f"The broker refuses {len(refused)} of our topics, {next(iter(refused))} among them.")
+        return BridgeInfo(
+            version=__version__,
+            started_at=self.writer.since,
+            bridge=self.writer.bridge,
+            instance=self.writer.instance,
+            sites=tuple(s.slug for s in self.settings.sites),
+            listeners={"WEBSOCKET": "; ".join(i.pulse.reason for i in inventories if i.pulse.reason) or "ok"},
+            missing=tuple(m for i in inventories for m in i.missing),
+            problems=(*problems, *self.settings.unavailable),
+            limits={
+                "poll_details_budget": self.settings.api.poll_details_budget,
+                "rate_limit": self.settings.api.rate_limit,
+            },
+        )

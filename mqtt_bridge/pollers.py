@@ -1,0 +1,86 @@
+"""Every site's poller with its client, feeding one set of retained topics: a bridge and a lone MCP server share it."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from mqtt_bridge.events import EventLog
+from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.proxmox.backup_server import BackupServerInventory
+from mqtt_bridge.proxmox.client import ProxmoxClient
+from mqtt_bridge.proxmox.details import Details
+from mqtt_bridge.proxmox.inventory import Inventory
+from mqtt_bridge.proxmox.pulse import Writer
+from mqtt_bridge.retained import Retained
+from mqtt_bridge.settings import Settings, SiteSettings
+from mqtt_bridge.supervise import Parts
+from mqtt_bridge.topics import Topics
+
+
+class Pollers:
+    """`async with` it: polls every site into `retained`, which always feeds `loopback`."""
+
+    def __init__(self, settings: Settings, writer: Writer) -> None:
+        self.settings = settings
+        self.writer = writer
+        self.loopback = Loopback()
+        self.retained = Retained(Topics(settings.mqtt.base_topic))
+        self.events = EventLog(self.retained)
+        self.clients: dict[str, ProxmoxClient] = {}
+        self.inventories: dict[str, Inventory | BackupServerInventory] = {}
+        self.parts = Parts()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for site in self.settings.sites:
+                self.clients[site.slug] = await stack.enter_async_context(ProxmoxClient(site, self.settings.api))
+            local = await stack.enter_async_context(self.loopback.client())
+            await stack.enter_async_context(self.parts)
+            self.parts.start("loopback", lambda: self.retained.feed(local))
+            self.parts.start("loopback events", lambda: self.events.feed(local))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def poll(self) -> None:
+        """Start polling every site."""
+        self.retained.put("bridge_state", "online", bridge=self.writer.bridge)
+        for site in self.settings.sites:
+            self._start(site)
+
+    def _start(self, site: SiteSettings) -> None:
+        client, api = self.clients[site.slug], self.settings.api
+        kind = Inventory if site.kind == "pve" else BackupServerInventory
+        inventory = kind(
+            site,
+            client,
+            self.retained,
+            self.events.emit,
+            api=api,
+            writer=self.writer,
+            metrics_max_age=self.settings.general.metrics_max_age,
+        )
+        self.inventories[site.slug] = inventory
+        self.parts.start(f"poll {site.slug}", inventory.run)
+        if isinstance(inventory, Inventory):
+            details = Details(inventory, api.poll_details_budget, api.poll_slow_interval)
+            self.parts.start(f"details {site.slug}", details.run)
+
+    async def polled_once(self) -> None:
+        """Wait until every site was polled, well or not."""
+        await asyncio.gather(*(i.first_poll.wait() for i in self.inventories.values()))
+
+    async def refresh(self, site: str, vmid: int | None = None) -> None:
+        """Re-read one guest (or the site) now and publish it: after an action."""
+        inventory = self.inventories.get(site)
+        if isinstance(inventory, Inventory):
+            if vmid is not None:
+                await inventory.refresh(vmid)
+            else:
+                inventory.hurry()

@@ -1,0 +1,257 @@
+"""One poller per Proxmox Backup Server: datastores, its host, its tasks, as a site of its own."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mqtt_bridge import errors
+from mqtt_bridge.model import ClusterState, DatastoreState, JobRun, Manifest, MissingPrivilege, percent, utc
+from mqtt_bridge.proxmox import changes, permissions, rows
+from mqtt_bridge.proxmox.client import ProxmoxClient
+from mqtt_bridge.proxmox.gone import Departures
+from mqtt_bridge.proxmox.nodes import NodeBook
+from mqtt_bridge.proxmox.pulse import Pulse, Writer
+from mqtt_bridge.proxmox.sink import Emit, Sink
+from mqtt_bridge.proxmox.task_book import TaskBook, task_status
+from mqtt_bridge.settings import ApiSettings, SiteSettings
+
+log = logging.getLogger(__name__)
+
+HOST = "localhost"  # the node's name in every path of a Backup Server
+HOST_EVERY = 60.0
+CONTENT_EVERY = 600.0
+TASKS_LISTED = 50
+
+
+class BackupServerInventory:
+    """Polls one Backup Server: `/status/datastore-usage` once per poll, the rest more seldom."""
+
+    def __init__(
+        self,
+        site: SiteSettings,
+        client: ProxmoxClient,
+        sink: Sink,
+        emit: Emit,
+        *,
+        api: ApiSettings,
+        writer: Writer,
+        metrics_max_age: float = 300,
+    ) -> None:
+        self.site = site
+        self.client = client
+        self.api = api
+        self.pulse = Pulse(site.slug, sink, writer, api.poll_interval)
+        self.nodes = NodeBook(site.slug, sink, metrics_max_age)
+        self.tasks = TaskBook(site.slug, sink)
+        self.missing: tuple[MissingPrivilege, ...] = ()
+        self.first_poll = asyncio.Event()
+        self.complete = False
+        self.states: dict[str, DatastoreState] = {}
+        self._details: dict[str, dict[str, Any]] = {}
+        self._sink = sink
+        self._emit = emit
+        self._granted: permissions.Permissions = {}
+        self._host: rows.Row = {}
+        self._host_due = 0.0
+        self._manifest = Manifest(generation=0)
+        self._departed: Departures[str] = Departures(self._read_store)
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(self.poll, self.api.poll_interval), name="poll")
+            group.create_task(self._every(self.poll_tasks, self.api.poll_tasks_interval), name="tasks")
+            group.create_task(self._content(), name="datastore details")
+
+    @staticmethod
+    async def _every(step: Any, interval: float) -> None:
+        while True:
+            started = time.monotonic()
+            await step()
+            await asyncio.sleep(max(0.1, interval - (time.monotonic() - started)))
+
+    async def poll(self) -> None:
+        """One poll: read, publish, tell."""
+        started, clock = time.time(), time.monotonic()
+        try:
+            usage = await self.client.get("status", "datastore-usage", purpose="poll")
+            if not isinstance(usage, list):
+                raise errors.ProtocolError("Something that is no Backup Server answered.")
+            await self._slow(started)
+        except errors.ProxmoxError as error:
+            level = logging.WARNING if self.pulse.status != "offline" else logging.DEBUG
+            log.log(level, "Site %s cannot be polled: %s", self.site.slug, error)
+            self.pulse.failed(time.monotonic() - clock, self.client.endpoint, str(error))
+            if self.pulse.status == "offline":
+                self.nodes.take(self.site.name, {"status": "unknown"}, {}, running=None)
+        else:
+            await self._take(usage)
+            self.pulse.good(started, time.monotonic() - clock, self.client.endpoint, self._degraded())
+        finally:
+            self.first_poll.set()
+
+    async def _slow(self, now: float) -> None:
+        if now < self._host_due:
+            return
+        self._host_due = now + HOST_EVERY
+        granted = await self.client.get("access", "permissions", purpose="poll")
+        if isinstance(granted, Mapping):
+            self._granted = granted
+            self.missing = permissions.missing(granted, self.site.slug, self.site.endpoints[0])
+        try:
+            self._host = await self.client.get("nodes", HOST, "status", purpose="poll")
+        except errors.ForbiddenError:
+            self._host = {}
+
+    def _degraded(self) -> str | None:
+        lacking = permissions.core_missing(self._granted, self.site.endpoints[0])
+        return f"The token lacks {lacking[0].privilege} on {lacking[0].path}." if lacking else None
+
+    async def _take(self, usage: list[rows.Row]) -> None:
+        self._take_host()
+        for row in usage:
+            self._publish(str(row["store"]), row)
+        leaving, clear = await self._departed.poll(
+            list(self.states),
+            {str(r["store"]) for r in usage},
+            trusted=lambda s: permissions.holds(self._granted, f"/datastore/{s}", "Datastore.Audit"),
+        )
+        for store in leaving:
+            self.states[store] = self.states[store].model_copy(update={"available": False})
+            self._sink.put("datastore", self.states[store], site=self.site.slug, store=store)
+        for store in clear:
+            del self.states[store]
+            self._sink.drop("datastore", site=self.site.slug, store=store)
+        self._whole()
+
+    def _take_host(self) -> None:
+        host, memory, root = self._host, self._host.get("memory") or {}, self._host.get("root") or {}
+        row = {
+            "status": "online",
+            "uptime": host.get("uptime"),
+            "cpu": host.get("cpu"),
+            "maxcpu": (host.get("cpuinfo") or {}).get("cpus"),
+            "mem": memory.get("used"),
+            "maxmem": memory.get("total"),
+            "disk": root.get("used"),
+            "maxdisk": root.get("total"),
+        }
+        change = self.nodes.take(self.site.name, row, {}, running=None)
+        record = self.nodes.records[self.site.name]
+        record.details, record.details_at = host, time.time() if host else None
+        event = change and change.old and changes.node_event(change.old, change.new, utc(time.time()) or "")
+        if event:
+            self._emit(event)
+
+    def _publish(self, store: str, row: rows.Row) -> None:
+        used, total = row.get("used"), row.get("total")
+        new = DatastoreState(
+            site=self.site.slug,
+            store=store,
+            available=not row.get("error") and row.get("mount-status") != "notmounted",
+            used=used,
+            total=total,
+            used_percent=percent(used, total),
+            estimated_full=utc(row.get("estimated-full-date")),
+            error=row.get("error"),
+            **self._details.get(store, {}),
+        )
+        old = self.states.get(store)
+        if old is not None and old.model_copy(update={"used": used}) == new:
+            return
+        self.states[store] = new
+        self._sink.put("datastore", new, site=self.site.slug, store=store)
+
+    def _whole(self) -> None:
+        record = self.nodes.records[self.site.name]
+        online = record.state is not None and record.state.status == "online"
+        whole = ClusterState(
+            site=self.site.slug,
+            name=self.site.name,
+            kind="pbs",
+            version=record.state.version if record.state else None,
+            nodes_total=1,
+            nodes_online=int(online),
+            cpus=record.row.get("maxcpu"),
+            maxmem=record.row.get("maxmem"),
+        )
+        self._sink.put("cluster", whole, site=self.site.slug)
+        self.complete = self._degraded() is None and not self._departed.absent()
+        manifest = Manifest(
+            generation=self._manifest.generation,
+            complete=self.complete,
+            nodes=tuple(sorted(self.nodes.records)),
+            datastores=tuple(sorted(self.states)),
+        )
+        if manifest != self._manifest or not manifest.generation:
+            self._manifest = manifest.model_copy(update={"generation": manifest.generation + 1})
+            self._sink.put("manifest", self._manifest, site=self.site.slug)
+
+    async def _read_store(self, store: str) -> None:
+        await self.client.get("admin", "datastore", store, "status", purpose="poll")
+
+    async def poll_tasks(self) -> None:
+        """The newest tasks of the host."""
+        try:
+            raw = await self.client.get("nodes", HOST, "tasks", purpose="poll", limit=TASKS_LISTED)
+        except errors.ProxmoxError as error:
+            log.debug("Tasks of %s cannot be read: %s", self.site.slug, error)
+            return
+        for task in self.tasks.take([{**r, "node": self.site.name} for r in raw or ()]).ended:
+            if task.status == "failed":
+                self._emit(changes.task_event(task))
+
+    # --- what is in the datastores ----------------------------------------------------------------------------------
+
+    async def _content(self) -> None:
+        await self.first_poll.wait()
+        while True:
+            for store in list(self.states):
+                self._details[store] = await self._store_details(store)
+            await asyncio.sleep(CONTENT_EVERY if self.states else 1.0)
+
+    async def _get(self, *path: str, **params: Any) -> Any:
+        try:
+            return await self.client.get(*path, purpose="poll", **params)
+        except errors.ProxmoxError as error:
+            log.debug("Details of %s: %s", "/".join(path), error)
+            return None
+
+    async def _store_details(self, store: str) -> dict[str, Any]:
+        spaces = await self._get("admin", "datastore", store, "namespace")
+        names = tuple(str(r.get("ns", "")) for r in spaces) if isinstance(spaces, list) else None
+        snapshots = [s for ns in names or ("",) for s in await self._snapshots(store, ns)]
+        collected = await self._get("admin", "datastore", store, "gc")
+        jobs = {kind: await self._get("admin", kind, store=store) for kind in ("verify", "sync", "prune")}
+        newest = max((int(s["backup-time"]) for s in snapshots), default=None)
+        failed = sum((s.get("verification") or {}).get("state") == "failed" for s in snapshots)
+        return {
+            "namespaces": names,
+            "snapshots": len(snapshots) if names is not None else None,
+            "last_backup": utc(newest),
+            "unverified": failed if names is not None else None,
+            "gc": _last_run([collected] if isinstance(collected, Mapping) else None),
+            **{kind: _last_run(rows_) for kind, rows_ in jobs.items()},
+            "details_at": utc(time.time()),
+        }
+
+    async def _snapshots(self, store: str, namespace: str) -> list[rows.Row]:
+        params = {"ns": namespace} if namespace else {}
+        found = await self._get("admin", "datastore", store, "snapshots", **params)
+        return found if isinstance(found, list) else []
+
+
+def _last_run(jobs: Any) -> JobRun | None:
+    """The newest run among the jobs of one kind; None where none has run, or none may be seen."""
+    ran = [j for j in jobs or () if j.get("last-run-endtime") or j.get("last-run-state")]
+    if not ran:
+        return None
+    newest = max(ran, key=lambda j: int(j.get("last-run-endtime") or 0))
+    state = newest.get("last-run-state")
+    return JobRun(
+        status=task_status(state, ended=newest.get("last-run-endtime") is not None),
+        ended_at=utc(newest.get("last-run-endtime")),
+        message=None if state == "OK" else state,
+    )

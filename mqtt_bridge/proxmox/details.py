@@ -1,0 +1,232 @@
+"""What costs a call per node, guest or storage: read round robin within POLL_DETAILS_BUDGET, running guests first."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from mqtt_bridge import errors
+from mqtt_bridge.model import utc
+from mqtt_bridge.proxmox import rows
+from mqtt_bridge.proxmox.client import ProxmoxClient
+from mqtt_bridge.proxmox.guests import GuestDetails, GuestRecord
+from mqtt_bridge.proxmox.inventory import Inventory
+from mqtt_bridge.proxmox.nodes import NodeRecord
+
+log = logging.getLogger(__name__)
+
+NODE_EVERY = 60.0
+RUNNING_EVERY = 120.0
+STOPPED_EVERY = 600.0
+BACKUPS_EVERY = 600.0
+IDLE = 1.0
+WORKERS = 3  # calls under way at once: a node that hangs must not stop the others' details
+ABSENT_FOR = 3600.0  # seconds for which a refused read is not tried again
+
+
+class Budget:
+    """A token bucket: `per_minute` calls, as many at once after a quiet minute."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._capacity = float(per_minute)
+        self._tokens = float(per_minute)
+        self._at = time.monotonic()
+
+    async def spend(self) -> None:
+        """Wait for the next call that the budget allows."""
+        while True:
+            now = time.monotonic()
+            self._tokens = min(self._capacity, self._tokens + (now - self._at) * self._capacity / 60)
+            self._at = now
+            if self._tokens >= 1:
+                self._tokens -= 1
+                return
+            await asyncio.sleep((1 - self._tokens) * 60 / self._capacity)
+
+
+class Details:
+    """Fills in the details of one site's inventory until cancelled."""
+
+    def __init__(self, inventory: Inventory, budget: int, slow_interval: float) -> None:
+        self._inventory = inventory
+        self._client: ProxmoxClient = inventory.client
+        self._budget = Budget(budget)
+        self._slow = slow_interval
+        self._refused: dict[str, float] = {}
+        self._backups_due = 0.0
+        self._busy: set[object] = set()
+
+    async def run(self) -> None:
+        """Read what is due, oldest first."""
+        await self._inventory.first_poll.wait()
+        async with asyncio.TaskGroup() as group:
+            for number in range(WORKERS):
+                group.create_task(self._work(), name=f"details {number}")
+            group.create_task(self._site_wide(), name="backups and HA")
+
+    async def _work(self) -> None:
+        while True:
+            job = self._next()
+            if job is None:
+                await asyncio.sleep(IDLE)
+                continue
+            async with self._reserved(job):
+                await (self._node(job) if isinstance(job, NodeRecord) else self._guest(job))
+
+    @contextlib.asynccontextmanager
+    async def _reserved(self, job: NodeRecord | GuestRecord) -> AsyncIterator[None]:
+        key = job.name if isinstance(job, NodeRecord) else job.vmid
+        self._busy.add(key)
+        try:
+            yield
+        finally:
+            self._busy.discard(key)
+
+    def _next(self) -> NodeRecord | GuestRecord | None:
+        if self._inventory.pulse.status in (None, "offline"):
+            return None
+        now = time.monotonic()
+        online = self._inventory.nodes.online()
+        for node in self._inventory.nodes:
+            if node.details_due <= now and online[node.name] and node.name not in self._busy:
+                return node
+        due = [
+            g
+            for g in self._inventory.guests
+            if g.details_due <= now and online.get(g.node, False) and g.vmid not in self._busy
+        ]
+        return min(due, key=lambda g: (g.row.get("status") != "running", g.details_due), default=None)
+
+    async def _get(self, *path: str | int, **params: Any) -> Any:
+        """The answer, or None where it is refused or not to be had now."""
+        await self._budget.spend()
+        try:
+            return await self._client.get(*path, purpose="poll", **params)
+        except errors.ForbiddenError as error:
+            self._refused[error.privilege] = time.monotonic() + ABSENT_FOR
+            log.debug("%s", error)
+        except errors.ProxmoxError as error:
+            log.debug("Details of %s: %s", "/".join(map(str, path)), error)
+        return None
+
+    def _allowed(self, privilege: str) -> bool:
+        return self._refused.get(privilege, 0.0) <= time.monotonic()
+
+    # --- nodes ------------------------------------------------------------------------------------------------------
+
+    async def _node(self, record: NodeRecord) -> None:
+        record.details_due = time.monotonic() + NODE_EVERY
+        status = await self._get("nodes", record.name, "status")
+        if isinstance(status, Mapping):
+            record.details, record.details_at = status, time.time()
+        if record.slow_due <= time.monotonic():
+            record.slow_due = time.monotonic() + self._slow
+            record.slow = await self._slow_facts(record.name)
+        self._inventory.nodes.publish(record)
+
+    async def _slow_facts(self, node: str) -> dict[str, Any]:
+        updates = await self._get("nodes", node, "apt", "update") if self._allowed("Sys.Modify") else None
+        certificates = await self._get("nodes", node, "certificates", "info")
+        subscription = await self._get("nodes", node, "subscription")
+        return {
+            "updates": len(updates) if isinstance(updates, list) else None,
+            "certificate_expires": _first_expiry(certificates),
+            "subscription": subscription.get("status") if isinstance(subscription, Mapping) else None,
+        }
+
+    # --- guests -----------------------------------------------------------------------------------------------------
+
+    async def _guest(self, record: GuestRecord) -> None:
+        running = record.row.get("status") == "running"
+        record.details_due = time.monotonic() + (RUNNING_EVERY if running else STOPPED_EVERY)
+        base = ("nodes", record.node, record.type, record.vmid)
+        config = await self._get(*base, "config")
+        if not isinstance(config, Mapping):
+            return
+        agent = rows.agent_configured(config) if record.type == "qemu" else None
+        current = await self._get(*base, "status", "current") if running and record.type == "qemu" else None
+        details = GuestDetails(
+            qmpstatus=current.get("qmpstatus") if isinstance(current, Mapping) else None,
+            onboot=str(config.get("onboot", 0)) == "1",
+            protection=str(config.get("protection", 0)) == "1",
+            os_type=config.get("ostype"),
+            agent=agent,
+            ips=await self._ips(record, agent=bool(agent)) if running else None,
+            at=utc(time.time()),
+        )
+        if record.vmid in self._inventory.guests.records:
+            self._inventory.guests.set_details(record, details, self._inventory.nodes.online())
+
+    async def _ips(self, record: GuestRecord, *, agent: bool) -> tuple[str, ...] | None:
+        base = ("nodes", record.node, record.type, record.vmid)
+        if record.type == "lxc":
+            return rows.addresses(await self._get(*base, "interfaces"))
+        if not agent or not self._allowed("VM.GuestAgent.Audit"):
+            return None
+        return rows.addresses(await self._get(*base, "agent", "network-get-interfaces"))
+
+    # --- backups and HA ---------------------------------------------------------------------------------------------
+
+    async def _site_wide(self) -> None:
+        while True:
+            if self._inventory.pulse.status in (None, "offline"):
+                await asyncio.sleep(IDLE)
+                continue
+            ha = await self._get("cluster", "ha", "status", "current")
+            self._inventory.ha = ha if isinstance(ha, list) else None
+            if self._backups_due <= time.monotonic():
+                self._backups_due = time.monotonic() + BACKUPS_EVERY
+                await self._coverage()
+                await self._last_backups()
+            await asyncio.sleep(NODE_EVERY)
+
+    async def _coverage(self) -> None:
+        uncovered = await self._get("cluster", "backup-info", "not-backed-up")
+        known = None if not isinstance(uncovered, list) else {int(r["vmid"]) for r in uncovered}
+        guests = self._inventory.guests
+        self._inventory.not_backed_up = None if known is None else tuple(sorted(known & set(guests.records)))
+        for record in list(guests):
+            covered = None if known is None else record.vmid not in known
+            if covered != record.covered:
+                record.covered = covered
+                guests.touch(record, self._inventory.nodes.online())
+
+    async def _last_backups(self) -> None:
+        newest = {t.guest: _seconds(t.ended_at) for t in reversed(self._inventory.tasks.newest(500)) if _backup(t)}
+        for state in list(self._inventory.storages.states.values()):
+            if "backup" not in state.content or not state.available:
+                continue
+            node = state.node or next((n for n in state.nodes if self._inventory.nodes.online().get(n)), None)
+            content = node and await self._get("nodes", node, "storage", state.storage, "content", content="backup")
+            for row in content or ():
+                vmid = row.get("vmid")
+                if vmid is not None:
+                    newest[int(vmid)] = max(newest.get(int(vmid)) or 0, float(row.get("ctime") or 0))
+        for record in list(self._inventory.guests):
+            found = newest.get(record.vmid)
+            if found and found > (record.last_backup or 0):
+                record.last_backup = found
+                self._inventory.guests.touch(record, self._inventory.nodes.online())
+
+    def backups_changed(self) -> None:
+        """A backup has ended: look at the storages at the next turn."""
+        self._backups_due = 0.0
+
+
+def _backup(task: Any) -> bool:
+    return task.type == "vzdump" and task.guest is not None and task.status in ("ok", "warning")
+
+
+def _seconds(stamp: str | None) -> float:
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
+
+
+def _first_expiry(certificates: Any) -> float | None:
+    if not isinstance(certificates, list):
+        return None
+    served = [c for c in certificates if c.get("filename") in ("pveproxy-ssl.pem", "pve-ssl.pem") and c.get("notafter")]
+    served.sort(key=lambda c: c["filename"] != "pveproxy-ssl.pem")
+    return float(served[0]["notafter"]) if served else None

@@ -1,0 +1,19 @@
+"""Where an inventory puts what it learns; `retained.Retained` is one, a test's list another."""
+
+from typing import Protocol
+
+from mqtt_bridge.model import Event, Model
+
+
+class Sink(Protocol):
+    """Keeps the last value by topic; tells of changes by its return value."""
+
+    def put(self, kind: str, value: Model | str, **ids: str | int) -> bool: ...
+
+    def drop(self, kind: str, **ids: str | int) -> bool: ...
+
+
+class Emit(Protocol):
+    """Takes an event; never blocks."""
+
+    def __call__(self, event: Event) -> None: ...

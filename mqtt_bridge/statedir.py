@@ -1,0 +1,140 @@
+"""STATE_DIR: one owner at a time, private files, and where a local owner tells others which broker it uses."""
+
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from mqtt_bridge.broker import BrokerOptions
+from mqtt_bridge.errors import BridgeError, StateDirBusyError
+from mqtt_bridge.secret import Secret
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+ENDPOINT = "endpoint.json"
+INSTANCE = "instance"
+_SMALL = 64 * 1024
+
+
+def private_dir(path: Path) -> Path:
+    """Create it (0700) if need be; says what is wrong where that cannot be done."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BridgeError(
+            f"STATE_DIR {path} cannot be created: {error.strerror}.", cure="Set STATE_DIR to a folder you may write to."
+        ) from error
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once, readable by its owner alone."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+class StateDir:
+    """`async with` it to own the folder. The lock dies with the process, so there is none to clean up by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    async def __aenter__(self) -> Self:
+        private_dir(self.path)
+        lock = (self.path / "lock").open("a+", encoding="utf-8")
+        try:
+            _lock(lock)
+        except OSError as error:
+            lock.seek(0)
+            owner = lock.read(_SMALL).strip()
+            lock.close()
+            raise StateDirBusyError(
+                f"Another proxmox-mcp bridge{f' (process {owner})' if owner else ''} uses {self.path}.",
+                cure="Stop it first, or give this one its own STATE_DIR.",
+            ) from error
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            (self.path / ENDPOINT).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def swap_instance(self, instance: str) -> str:
+        """Note this run's id; returns the previous run's, whose traces on MQTT are our own."""
+        path = self.path / INSTANCE
+        previous = path.read_text(encoding="utf-8")[:64] if path.exists() else ""
+        write_private(path, instance)
+        return previous
+
+    def tell(self, options: BrokerOptions, base_topic: str) -> None:
+        """Let `stdio` and `http` with the same STATE_DIR find the broker."""
+        write_private(
+            self.path / ENDPOINT,
+            json.dumps(
+                {
+                    "pid": os.getpid(),
+                    "host": options.host,
+                    "port": options.port,
+                    "username": options.username,
+                    "password": options.password.reveal() if options.password else None,
+                    "base_topic": base_topic,
+                }
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class LocalOwner:
+    """The broker of the bridge that owns a STATE_DIR."""
+
+    options: BrokerOptions
+    base_topic: str
+
+
+def local_owner(path: Path) -> LocalOwner | None:
+    """The live owner of this STATE_DIR, if there is one; a file that a crash left behind is not believed."""
+    try:
+        with (path / "lock").open("r+", encoding="utf-8") as lock:
+            try:
+                _lock(lock)
+            except OSError:
+                pass
+            else:
+                return None
+        told: dict[str, Any] = json.loads((path / ENDPOINT).read_text(encoding="utf-8"))
+        password = told.get("password")
+        options = BrokerOptions(
+            host=told["host"],
+            port=int(told["port"]),
+            username=told.get("username"),
+            password=Secret(password) if password else None,
+        )
+        return LocalOwner(options, str(told["base_topic"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _lock(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,68 @@
+"""A part that fails is started again after a pause; its failure is its own, and its health can be asked for."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+FIRST, LONGEST = 1.0, 60.0  # seconds of pause
+STEADY = 60.0  # seconds after which a failure counts as a first one again
+
+Run = Callable[[], Awaitable[None]]
+
+
+class Part:
+    """One part with its health: what it last failed of, empty while it runs well."""
+
+    def __init__(self, name: str, run: Run) -> None:
+        self.name = name
+        self.problem = ""
+        self.failures = 0
+        self._run = run
+
+    async def run(self) -> None:
+        """Run it until cancelled."""
+        clock = asyncio.get_running_loop().time
+        pause = FIRST
+        while True:
+            started = clock()
+            try:
+                await self._run()
+            except Exception as error:
+                self.failures += 1
+                self.problem = f"{type(error).__name__}: {error}"[:300]
+                log.exception("%s failed and is started again", self.name)
+            if clock() - started > STEADY:
+                pause = FIRST
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- jitter
+            pause = min(LONGEST, pause * 2)
+
+
+class Parts:
+    """`async with` it: named parts that run until the end, which comes at once whatever they are doing."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def start(self, name: str, run: Run) -> Part:
+        """Start a part under supervision."""
+        part = Part(name, run)
+        self.parts.append(part)
+        self._tasks.append(asyncio.create_task(part.run(), name=name))
+        return part
