@@ -1,0 +1,116 @@
+"""`mqtt-bridge`: the bridge alone, and what belongs to its topics."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from mqtt_bridge import __version__
+from mqtt_bridge.errors import BridgeError, SettingsError
+from mqtt_bridge.settings import Settings, load
+
+EPILOG = """\
+Settings come from the environment and from .env (this folder, then up to five parents);
+`proxmox-mcp config` shows what is in force, `proxmox-mcp check` tests it.
+
+examples:
+  mqtt-bridge                    poll Proxmox, publish to MQTT, until Ctrl-C
+  mqtt-bridge run --standby      wait while another bridge publishes the same site
+  mqtt-bridge purge --dry-run    list every retained and discovery topic of ours
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="mqtt-bridge",
+        description="Keep the state of Proxmox VE and Backup Server on MQTT, as retained topics.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"mqtt-bridge {__version__}")
+    top.add_argument("--env-file", type=Path, metavar="FILE", help="read settings from FILE instead of searching .env")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    run = commands.add_parser("run", help="poll and publish (the default)", description="Poll Proxmox and publish.")
+    run.add_argument("--standby", action="store_true", help="wait while another bridge publishes the same site")
+    purge = commands.add_parser(
+        "purge",
+        help="clear every retained and discovery topic of ours",
+        description="Clear every retained topic below MQTT_BASE_TOPIC that is one of ours, and the Home Assistant "
+        "discovery that we published. Stop the bridge first.",
+    )
+    purge.add_argument("--dry-run", action="store_true", help="only list the topics")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 2 for wrong settings, 1 for anything else that went wrong."""
+    arguments = parser().parse_args(argv)
+    try:
+        settings = load(os.environ, arguments.env_file)
+        return asyncio.run(_purge(settings, arguments) if arguments.command == "purge" else _run(settings, arguments))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BridgeError as error:
+        print(f"mqtt-bridge: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
+    from mqtt_bridge import logs  # noqa: PLC0415 -- --help needs none of it
+    from mqtt_bridge.app import Bridge  # noqa: PLC0415
+
+    logs.set_up(settings.general)
+    async with Bridge(settings, standby=getattr(arguments, "standby", False)) as bridge:
+        stop = stop_signals()
+        await asyncio.wait([stop, bridge.fatal], return_when=asyncio.FIRST_COMPLETED)
+        if bridge.fatal.done():
+            bridge.fatal.result()
+    return 0
+
+
+async def _purge(settings: Settings, arguments: argparse.Namespace) -> int:
+    from mqtt_bridge import app, embedded, statedir  # noqa: PLC0415
+    from mqtt_bridge.purge import purge  # noqa: PLC0415
+    from mqtt_bridge.topics import Topics  # noqa: PLC0415
+
+    names, state_dir = Topics(settings.mqtt.base_topic), settings.general.state_dir
+    async with AsyncExitStack() as stack:
+        options = app.broker_options(settings.mqtt)
+        if options is None:
+            await stack.enter_async_context(statedir.StateDir(state_dir))
+            own = embedded.EmbeddedBroker(state_dir, port=settings.mqtt.embedded_port)
+            options = await stack.enter_async_context(own)
+        topics = await purge(options, names, dry_run=arguments.dry_run)
+    for topic in topics:
+        print(topic)
+    print(f"{len(topics)} topics {'found' if arguments.dry_run else 'cleared'}", file=sys.stderr)
+    return 0
+
+
+def stop_signals() -> asyncio.Future[None]:
+    """Done at SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def set_stop() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(set_stop))
+        else:
+            loop.add_signal_handler(number, set_stop)
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Clear every retained topic of ours at a broker: states, metrics, and Home Assistant discovery that we published."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+from mqtt_bridge.broker import Broker, BrokerOptions
+from mqtt_bridge.bus import Message
+from mqtt_bridge.errors import BridgeError, BrokerRefusedError
+from mqtt_bridge.topics import TABLE, Topics
+
+QUIET = 1.0  # seconds without a message after which a broker has sent all it holds
+ORIGIN = "proxmox-mcp"  # the origin name in our discovery payloads: others' are left alone
+ROUNDS = 50  # a broker that drops what exceeds its queue is asked again
+
+
+class _Collector:
+    def __init__(self, names: Topics, discovery_prefix: str) -> None:
+        self.topics: set[str] = set()
+        self._last = 0.0
+        self._names = names
+        self._discovery = f"{discovery_prefix}/"
+
+    def __call__(self, messages: Sequence[Message]) -> None:
+        self._last = asyncio.get_running_loop().time()
+        for message in messages:
+            if message.retain and message.payload and self._is_ours(message):
+                self.topics.add(message.topic)
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until nothing has come for so long."""
+        clock = asyncio.get_running_loop().time
+        self._last = clock()
+        while (rest := self._last + seconds - clock()) > 0:
+            await asyncio.sleep(rest)
+
+    def _is_ours(self, message: Message) -> bool:
+        if message.topic.startswith(self._discovery):
+            return _discovered_by_us(message.payload)
+        return self._names.parse(message.topic) is not None
+
+
+def _discovered_by_us(payload: bytes) -> bool:
+    try:
+        config = json.loads(payload)
+    except ValueError:
+        return False
+    origin = config.get("o") or config.get("origin") if isinstance(config, dict) else None
+    return isinstance(origin, dict) and origin.get("name") == ORIGIN
+
+
+async def purge(
+    options: BrokerOptions, names: Topics, *, discovery_prefix: str = "homeassistant", dry_run: bool = False
+) -> list[str]:
+    """Clear (or with `dry_run` only list) our retained topics; returns them sorted.
+
+    Raises BridgeError while a bridge is online there, because it would publish them again at once.
+    """
+    found: set[str] = set()
+    for _ in range(ROUNDS):
+        collector = _Collector(names, discovery_prefix)
+        async with Broker(options, collector, role="purge") as broker:
+            await broker.first_attempt()
+            await _refuse_while_online(options, names)
+            filters = [names.filter(kind.name) for kind in TABLE if kind.retain]
+            await _gather(broker, collector, [*filters, f"{discovery_prefix}/device/+/config"])
+            fresh = collector.topics - found
+            found |= collector.topics
+            if not fresh or dry_run:
+                break
+            for topic in sorted(fresh):
+                await broker.publish(topic, b"", qos=1, retain=True)
+    return sorted(found)
+
+
+async def _gather(broker: Broker, collector: _Collector, filters: Sequence[str]) -> None:
+    for topic_filter in filters:
+        try:
+            await broker.subscribe([topic_filter])
+        except BrokerRefusedError:
+            continue  # what may not be read cannot be listed; what may is
+        await collector.quiet(QUIET / 4)
+    await collector.quiet(QUIET)
+
+
+async def _refuse_while_online(options: BrokerOptions, names: Topics) -> None:
+    online: set[str] = set()
+
+    def take(messages: Sequence[Message]) -> None:
+        for message in messages:
+            parsed = names.parse(message.topic)
+            if parsed and message.payload == b"online":
+                online.add(parsed.ids["bridge"])
+
+    async with Broker(options, take, role="purge") as broker:
+        await broker.wait_connected()
+        await broker.subscribe([names.filter("bridge_state")])
+        await asyncio.sleep(QUIET / 2)
+    if online:
+        raise BridgeError(
+            f"Bridge {', '.join(sorted(online))} is online and would publish everything again.", cure="Stop it first."
+        )
