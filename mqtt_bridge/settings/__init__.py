@@ -1,5 +1,8 @@
 """Every setting, once: one table, from which loading, `.env.example` and `docs/configuration.md` are made."""
 
+from mqtt_bridge.settings.describe import Described, describe
+from mqtt_bridge.settings.loader import load
+from mqtt_bridge.settings.rules import is_loopback
 from mqtt_bridge.settings.types import (
     LEVELS,
     ApiSettings,
@@ -19,6 +22,7 @@ from mqtt_bridge.settings.types import (
 __all__ = [
     "LEVELS",
     "ApiSettings",
+    "Described",
     "Endpoint",
     "GeneralSettings",
     "Kind",
@@ -30,4 +34,7 @@ __all__ = [
     "SiteSettings",
     "allows",
     "default_state_dir",
+    "describe",
+    "is_loopback",
+    "load",
 ]

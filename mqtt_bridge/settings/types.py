@@ -1,4 +1,4 @@
-"""What the rest of the project sees of the settings: frozen, typed, checked. Times are seconds unless said otherwise."""
+"""What the rest of the project sees of the settings: frozen, typed, checked. Times are seconds unless said."""
 
 import os
 import sys
@@ -31,7 +31,7 @@ def default_state_dir() -> Path:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One API host with what it takes to talk to it. `user` has its realm; `host` is an IPv6 literal without brackets."""
+    """One API host and what it takes to talk to it. `user` has its realm; an IPv6 `host` has no brackets."""
 
     name: str
     host: str

@@ -1,0 +1,102 @@
+"""Settings of later versions. One that is set is reported as not available yet, never silently ignored.
+
+When a part arrives, its rows move to `table` with a validator and the field that they fill.
+"""
+
+from mqtt_bridge.settings import values as v
+from mqtt_bridge.settings.row import Row
+
+
+def _rows(group: str, part: str, *keys: str, default: str = "") -> tuple[Row, ...]:
+    """Rows by key; a key written as KEY=value has that default, and `secret:` before it marks a secret."""
+    rows = []
+    for key in keys:
+        name, _, value = key.removeprefix("secret:").partition("=")
+        shape = v.BOOLEAN if (value or default) in {"true", "false"} else v.ANY
+        rows.append(Row(name, group, "", shape, value or default, secret=key.startswith("secret:"), part=part))
+    return tuple(rows)
+
+
+def _notifier(part: str, prefix: str, *keys: str) -> tuple[Row, ...]:
+    """A notifier's own keys and the routing that each of them has."""
+    routing = ("MIN_SEVERITY=warning", "KINDS", "NODES", "GUESTS", "TAGS", "RATE_LIMIT")
+    named = (f"secret:{prefix}_{k[7:]}" if k.startswith("secret:") else f"{prefix}_{k}" for k in (*keys, *routing))
+    return _rows("notify", part, f"{prefix}_ENABLED=false", *named)
+
+
+LATER: tuple[Row, ...] = (
+    *_rows("general", "the event listeners", "ENABLE_EVENT_LISTENERS=true"),
+    *_rows("general", "the agent", "ENABLE_AGENT=false", "AGENT_SERVER_URL", "AGENT_RULES_FILE", "AGENT_*"),
+    *_rows("general", "the heartbeat ping", "secret:HEARTBEAT_URL"),
+    *_rows("general", "the event journal", "JOURNAL_MAX_EVENTS=100000"),
+    *_rows("permission", "control over MQTT", "MQTT_ALLOW=read", "MQTT_COMMANDS=false"),
+    *_rows("permission", "control from Discord", "DISCORD_ALLOW=read"),
+    *_rows("permission", "control by rules", "RULES_ALLOW=read"),
+    *_rows("permission", "downloading images", "IMAGE_URL_ALLOWLIST"),
+    *_rows("approval", "approving actions", "APPROVAL_TIMEOUT=15m", "secret:APPROVERS", "APPROVAL_MQTT=off"),
+    *_rows("approval", "approving actions", "APPROVAL_ELICITATION=stdio"),
+    *_rows("MCP", "a file of several tokens", "MCP_TOKENS_FILE"),
+    *_rows(
+        "Home Assistant",
+        "Home Assistant discovery",
+        "HA_DISCOVERY=true",
+        "HA_DISCOVERY_PREFIX=homeassistant",
+        "HA_ENTITIES",
+    ),
+    *_rows("events in", "choosing event listeners", "ENABLED_EVENT_LISTENERS=WEBSOCKET"),
+    *_rows("events in", "the live API watcher", "EVENT_WS_ENABLED=false", "EVENT_WS_RECONNECT_INTERVAL"),
+    *_rows(
+        "events in",
+        "reading mail by IMAP",
+        "EVENT_EMAIL_ENABLED=false",
+        "EVENT_EMAIL_IMAP_SERVER",
+        "EVENT_EMAIL_IMAP_PORT",
+        "EVENT_EMAIL_USERNAME",
+        "secret:EVENT_EMAIL_PASSWORD",
+        "EVENT_EMAIL_FOLDER",
+        "EVENT_EMAIL_POLL_INTERVAL",
+    ),
+    *_rows(
+        "events in",
+        "syslog listening",
+        "EVENT_SYSLOG_ENABLED=false",
+        "EVENT_SYSLOG_LISTEN_HOST",
+        "EVENT_SYSLOG_LISTEN_PORT",
+        "EVENT_SYSLOG_PARSE_FORMAT",
+        "EVENT_SYSLOG_ALLOWED_SOURCES",
+    ),
+    *_rows("events in", "listening to Discord", "DISCORD_IN_ENABLED=false", "secret:DISCORD_IN_BOT_TOKEN"),
+    *_rows("events in", "listening to Discord", "DISCORD_IN_CHANNELS", "DISCORD_IN_ROLES"),
+    *_rows("events in", "listening to Gotify", "GOTIFY_IN_ENABLED=false", "GOTIFY_IN_SERVER_URL"),
+    *_rows("events in", "listening to Gotify", "secret:GOTIFY_IN_CLIENT_TOKEN"),
+    *_rows(
+        "events in",
+        "the webhook listener",
+        "EVENT_WEBHOOK_ENABLED=false",
+        "EVENT_WEBHOOK_LISTEN_HOST",
+        "EVENT_WEBHOOK_LISTEN_PORT",
+        "secret:EVENT_WEBHOOK_TOKEN",
+    ),
+    *_rows("events in", "receiving mail", "EVENT_SMTP_ENABLED=false", "EVENT_SMTP_*"),
+    *_rows("events in", "receiving pushed metrics", "EVENT_METRICS_ENABLED=false", "EVENT_METRICS_*"),
+    *_rows(
+        "events in",
+        "filtering events",
+        "EVENT_MIN_SEVERITY",
+        "EVENT_NODES",
+        "EVENT_GUESTS",
+        "EVENT_KINDS",
+        "EVENT_KEYWORDS",
+        "EVENT_RATE_LIMIT",
+        "EVENT_DUPLICATES=mark",
+    ),
+    *_rows("notify", "choosing notifiers", "ENABLED_NOTIFIERS"),
+    *_notifier("notifying by Discord", "DISCORD_OUT", "secret:WEBHOOK_URL"),
+    *_notifier("notifying by Gotify", "GOTIFY_OUT", "SERVER_URL", "secret:APP_TOKEN"),
+    *_notifier("notifying by ntfy", "NTFY", "SERVER_URL", "TOPIC", "secret:TOKEN"),
+    *_notifier("notifying by mail", "NOTIFY_EMAIL", "SERVER", "PORT", "FROM", "TO", "USERNAME", "secret:PASSWORD"),
+    *_notifier("notifying by webhook", "WEBHOOK_OUT", "secret:URL", "secret:SECRET"),
+    *_notifier("notifying by Apprise", "APPRISE", "secret:URLS"),
+    *_rows("notify", "notifying", "NOTIFY_MAX_AGE=1h", "NOTIFY_QUIET_HOURS"),
+    Row("TZ", "notify", "", part="a time zone for quiet hours", shared=True),
+)

@@ -1,0 +1,94 @@
+"""From what is written to Settings, with every mistake in one report."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mqtt_bridge.errors import SettingsError
+from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings import sites, unused
+from mqtt_bridge.settings.rules import RULES
+from mqtt_bridge.settings.sources import Report, Sources, collect
+from mqtt_bridge.settings.table import FIXED, ROWS, TOOLSETS
+from mqtt_bridge.settings.types import (
+    ApiSettings,
+    GeneralSettings,
+    Level,
+    McpSettings,
+    MqttSettings,
+    PermissionSettings,
+    Settings,
+)
+
+NOTHING = """No Proxmox host is configured. Write these lines into a file named .env in this folder:
+  PROXMOX_HOST=192.0.2.10
+  PROXMOX_USER=mcp@pve
+  PROXMOX_TOKEN_NAME=mcp
+  PROXMOX_TOKEN_VALUE=xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx
+  PROXMOX_FINGERPRINT=(leave this line out at first; `proxmox-mcp check` shows what to write)
+Then run `proxmox-mcp check`. To try everything without Proxmox: `proxmox-mcp demo`."""
+
+
+def load(
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    *,
+    search: bool = True,
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read, check and assemble everything. Raises SettingsError with every problem; its text holds no secret.
+
+    `env_file` is read instead of looking for `.env` here and in up to five parents; `search=False` reads none.
+    `overrides` win over everything.
+    """
+    report = Report()
+    sources = collect(report, environ, env_file, search=search, overrides=overrides)
+    names = sites.Names(sources, report)
+    names.register()
+    for row in FIXED:
+        sources.value(row)
+    verify = sources.value(ROWS["VERIFY_SSL"]) is not False
+    found = sites.build(sources, report, names, verify=verify)
+    unused.unknown_keys(sources, names.prefixes, report)
+    for rule in RULES:
+        rule(sources, report)
+    if not found and not report.problems:
+        report.problems += [*report.warnings, NOTHING]
+    if report.problems:
+        raise SettingsError([sources.scrub(line) for line in report.problems])
+    warnings = tuple(sources.scrub(line) for line in report.warnings)
+    return replace(
+        _assemble(sources),
+        sites=found,
+        unavailable=unused.unavailable(sources),
+        warnings=warnings,
+        env_file=sources.env_file,
+    )
+
+
+def _assemble(sources: Sources) -> Settings:
+    fields: dict[str, dict[str, Any]] = {"general": {}, "api": {}, "permission": {}, "mqtt": {}, "mcp": {}}
+    for row in FIXED:
+        section, _, name = row.into.partition(".")
+        if name and (value := sources.value(row)) is not None:
+            fields[section][name] = Secret(value) if row.secret else value
+    permission = {key: frozenset(value) for key, value in fields["permission"].items()}
+    mqtt = fields["mqtt"]
+    host, port = sources.value(ROWS["MQTT_HOST"]) or (None, None)
+    mqtt |= {"host": host, "port": sources.value(ROWS["MQTT_PORT"]) or port or (8883 if mqtt["tls"] else 1883)}
+    toolsets = set(sources.value(ROWS["MCP_TOOLSETS"]))
+    return Settings(
+        general=GeneralSettings(**fields["general"]),
+        api=ApiSettings(**fields["api"]),
+        permission=PermissionSettings(mcp_allow=_mcp_allow(sources), **permission),
+        mqtt=MqttSettings(**mqtt),
+        mcp=McpSettings(
+            toolsets=frozenset(TOOLSETS if "all" in toolsets else toolsets & set(TOOLSETS)), **fields["mcp"]
+        ),
+    )
+
+
+def _mcp_allow(sources: Sources) -> Level:
+    level: Level = sources.value(ROWS["MCP_ALLOW"])
+    return "exec" if sources.value(ROWS["PROXMOX_ALLOW_ELEVATED"]) else level

@@ -1,0 +1,78 @@
+"""Settings that depend on one another: one function for each matter, in one table."""
+
+import ipaddress
+from collections.abc import Callable
+
+from mqtt_bridge.settings.sources import Report, Sources
+from mqtt_bridge.settings.table import FIXED, ROWS
+
+MIN_TOKEN = 16
+_BROKER_ALWAYS = frozenset(
+    {"MQTT_HOST", "MQTT_BASE_TOPIC", "MQTT_CLIENT_ID", "MQTT_PROTOCOL", "MQTT_EMBEDDED_BIND", "MQTT_EMBEDDED_PORT"}
+)
+
+
+def _verification(sources: Sources, report: Report) -> None:
+    if sources.value(ROWS["VERIFY_SSL"]) is False:
+        report.warning(
+            "VERIFY_SSL=false: certificates are not checked, so anyone in the network can pose as Proxmox and read the "
+            "token. Pin them instead: `proxmox-mcp check` shows the lines."
+        )
+
+
+def _elevation(sources: Sources, report: Report) -> None:
+    said = sources.has("MCP_ALLOW") and sources.value(ROWS["MCP_ALLOW"])
+    if sources.value(ROWS["PROXMOX_ALLOW_ELEVATED"]) and said and said != "exec":
+        report.problem("PROXMOX_ALLOW_ELEVATED", f"is true, but MCP_ALLOW={said} says otherwise: keep one of them.")
+
+
+def _broker(sources: Sources, report: Report) -> None:
+    host = sources.value(ROWS["MQTT_HOST"])
+    remote = [row.key for row in FIXED if row.group == "MQTT" and row.key not in _BROKER_ALWAYS]
+    own = ["MQTT_EMBEDDED_BIND", "MQTT_EMBEDDED_PORT"]
+    unused = [key for key in (own if sources.has("MQTT_HOST") else remote) if sources.has(key)]
+    if unused:
+        why = "MQTT_HOST is set" if sources.has("MQTT_HOST") else "MQTT_HOST is not set, so a broker of our own is used"
+        report.warning(f"{', '.join(unused)}: not used, because {why}.")
+    port = sources.value(ROWS["MQTT_PORT"])
+    if host and host[1] and port and host[1] != port:
+        report.problem("MQTT_PORT", "is another port than the one in MQTT_HOST: keep one of them.")
+    if sources.has("MQTT_PASSWORD") and not sources.has("MQTT_USERNAME"):
+        report.problem("MQTT_USERNAME", "is missing, while MQTT_PASSWORD is set: write the user it belongs to.")
+
+
+def _broker_tls(sources: Sources, report: Report) -> None:
+    tls = sources.value(ROWS["MQTT_TLS"])
+    files = [key for key in ("MQTT_CA_FILE", "MQTT_CERT_FILE", "MQTT_KEY_FILE") if sources.has(key)]
+    if files and not tls:
+        report.problem("MQTT_TLS", f"is not true, but {files[0]} is set: write MQTT_TLS=true, or take that out.")
+    pair = [key for key in files if key != "MQTT_CA_FILE"]
+    if len(pair) == 1:
+        missing = ({"MQTT_CERT_FILE", "MQTT_KEY_FILE"} - set(pair)).pop()
+        report.problem(missing, f"is missing: a certificate and its key go together, and {pair[0]} is set.")
+
+
+def _listening(sources: Sources, report: Report) -> None:
+    host = sources.value(ROWS["MCP_HTTP_HOST"])
+    token = sources.value(ROWS["MCP_AUTH_TOKEN"])
+    if not host or is_loopback(host) or "MCP_AUTH_TOKEN" in sources.invalid:
+        return
+    if not token:
+        report.problem(
+            "MCP_AUTH_TOKEN",
+            f"is missing: MCP_HTTP_HOST={host} is reachable from other machines. Write a long random token, for "
+            "example from `openssl rand -hex 32`, or take MCP_HTTP_HOST out.",
+        )
+    elif len(token) < MIN_TOKEN:
+        report.problem("MCP_AUTH_TOKEN", f"is shorter than {MIN_TOKEN} characters: take `openssl rand -hex 32`.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
+
+
+RULES: tuple[Callable[[Sources, Report], None], ...] = (_verification, _elevation, _broker, _broker_tls, _listening)
