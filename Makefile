@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all set-up on a fresh machine: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench docs mosquitto clean help
+
+help:  ## say what can be made
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):[^#]*## /make \1\t/' | expand -t 14
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+demo: $(VENV)/.installed  ## a simulated datacentre with broker, bridge and MCP server, and a live view
+	@$(BIN)/proxmox-mcp demo $(ARGS)
+
+test: $(VENV)/.tested mosquitto  ## lint, types and all tests that need no Home Assistant or n8n
+	BIN=$(BIN) scripts/check
+	BIN=$(BIN) scripts/test
+
+check: $(VENV)/.tested  ## lint and types alone
+	BIN=$(BIN) scripts/check
+
+bench: $(VENV)/.tested mosquitto  ## measure, and print the rows of the design's targets
+	$(BIN)/python -m pytest tests/bench -m bench -q -s --override-ini norecursedirs=.venv --override-ini timeout=1800
+
+docs: $(VENV)/.tested  ## write the generated documents again
+	$(BIN)/python scripts/make_docs.py
+
+mosquitto:
+	@scripts/install-mosquitto
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

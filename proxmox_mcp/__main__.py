@@ -1,0 +1,7 @@
+"""`python -m proxmox_mcp`."""
+
+import sys
+
+from proxmox_mcp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,220 @@
+"""`proxmox-mcp`: the command line. Each command imports what it needs, so that `stdio` starts at once."""
+
+import argparse
+import asyncio
+import importlib
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from mqtt_bridge import __version__
+from mqtt_bridge.errors import BridgeError, SettingsError
+
+DESCRIPTION = "Proxmox VE and Backup Server on MQTT and for AI agents (MCP)."
+EPILOG = """\
+first steps:
+  proxmox-mcp demo               everything at once on a simulated datacentre; touches nothing of yours
+  proxmox-mcp check              test the settings: each host, token, privilege and the broker, with the cure
+  proxmox-mcp serve              your Proxmox: bridge and MCP server over HTTP in one process
+
+Settings come from the environment and from .env (this folder, then up to five parents).
+`proxmox-mcp COMMAND --help` says more of each command.
+"""
+LEGACY = {"--test-connection": "check", "--mcp-server": "stdio"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; each command names the function that runs it."""
+    top = _Parser(prog="proxmox-mcp", description=DESCRIPTION, epilog=EPILOG)
+    top.add_argument("--version", action="version", version=f"proxmox-mcp {__version__}")
+    top.add_argument("--env-file", type=Path, metavar="FILE", help="read settings from FILE instead of searching .env")
+    top.add_argument("--test-connection", action="store_true", help="the same as `check`")
+    top.add_argument("--mcp-server", action="store_true", help="the same as `stdio`")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    _serving(commands)
+    _looking(commands)
+    _trying(commands)
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: object) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # type: ignore[arg-type]
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+def _add(  # noqa: PLR0917 -- reads like the table that it is
+    commands: Commands, name: str, run: str, help_: str, more: str, examples: str = ""
+) -> _Parser:
+    epilog = f"examples:\n{examples}" if examples else None
+    command = commands.add_parser(
+        name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.\n\n{more}", epilog=epilog
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _http_options(command: _Parser) -> None:
+    command.add_argument("--host", help="address to listen at (MCP_HTTP_HOST; beyond loopback it needs MCP_AUTH_TOKEN)")
+    command.add_argument("--port", type=_port, help="port to listen at, 0 for any free one (MCP_HTTP_PORT)")
+
+
+def _serving(commands: Commands) -> None:
+    serve = _add(
+        commands,
+        "serve",
+        "proxmox_mcp.serving:serve",
+        "poll Proxmox, publish to MQTT and answer MCP over HTTP, in one process",
+        "Without MQTT_HOST a broker of our own is started (mosquitto if it is installed).\n"
+        "MCP clients connect to http://HOST:PORT/mcp; /health says ok, /metrics speaks Prometheus.",
+        "  proxmox-mcp serve\n  MCP_AUTH_TOKEN_FILE=token.txt proxmox-mcp serve --host 0.0.0.0 --port 8080",
+    )
+    _http_options(serve)
+    serve.add_argument("--standby", action="store_true", help="wait while another bridge publishes the same site")
+    _http_options(
+        _add(
+            commands,
+            "http",
+            "proxmox_mcp.serving:http",
+            "answer MCP over HTTP from what a bridge keeps on MQTT",
+            "Starts no bridge, broker or listener. Where no bridge is online, Proxmox is asked directly.",
+        )
+    )
+    _add(
+        commands,
+        "stdio",
+        "proxmox_mcp.serving:stdio",
+        "answer MCP on standard input and output, for a client that starts us",
+        "Starts no bridge, broker or listener, so any number may run beside a `serve` with the same settings.\n"
+        "Where no bridge is online, Proxmox is asked directly.",
+        '  {"mcpServers": {"proxmox": {"command": "proxmox-mcp", "args": ["stdio"]}}}',
+    )
+
+
+def _looking(commands: Commands) -> None:
+    check = _add(
+        commands,
+        "check",
+        "proxmox_mcp.commands:check",
+        "test what is configured: hosts, TLS, tokens, privileges, the broker",
+        "A line each, with the cause and the cure. Exit code 0 only if all that is enabled works.",
+    )
+    check.add_argument("--json", action="store_true", help="print findings for machines")
+    _add(
+        commands,
+        "watch",
+        "proxmox_mcp.commands:watch",
+        "show what a running bridge publishes: sites, nodes, guests, changes, tasks",
+        "A live view in a terminal; plain lines otherwise. Reads MQTT only. Ctrl-C ends it.",
+    )
+    config = _add(
+        commands,
+        "config",
+        "proxmox_mcp.commands:config",
+        "print the settings in force and where each comes from",
+        "Secrets are shown as stars.",
+    )
+    config.add_argument("--json", action="store_true", help="print them for machines")
+    audit = _add(
+        commands,
+        "audit",
+        "proxmox_mcp.commands:audit",
+        "verify the audit trail of what was asked, decided and done",
+        "Finds lines that were changed, removed, inserted or reordered. Exit code 1 if there are any.",
+    )
+    audit.add_argument("action", choices=["verify"], help="what to do with it")
+
+
+def _trying(commands: Commands) -> None:
+    demo = _add(
+        commands,
+        "demo",
+        "proxmox_mcp.demo:demo",
+        "a simulated datacentre, a broker, the bridge and the MCP server, with a live view",
+        "Ignores .env and the environment: nothing of yours is reached. Single settings are given with --set.",
+        "  proxmox-mcp demo\n"
+        "  proxmox-mcp demo --set PROXMOX_ALLOW_ELEVATED=true     agents may start and stop simulated guests\n"
+        "  proxmox-mcp demo --guests 1000 --http-port 0 --mqtt-port 0 --ready-file demo.json",
+    )
+    _lab_options(demo)
+    demo.add_argument("--http-port", type=_port, metavar="PORT", help="of the MCP server (8080 or any free one)")
+    demo.add_argument("--mqtt-port", type=_port, metavar="PORT", help="of the broker (1883 or the next free one)")
+    demo.add_argument(
+        "--set", action="append", default=[], type=_assignment, metavar="KEY=VALUE", help="a setting; may be repeated"
+    )
+    lab = _add(
+        commands,
+        "lab",
+        "proxmox_mcp.demo:lab",
+        "the simulated Proxmox API alone, for any client",
+        "Serves the API of the simulated nodes and of a Backup Server over HTTPS on loopback.\n"
+        "`lab fault NAME [ARGS]` breaks something in a running one, found through PROXMOX_LAB_CONTROL.",
+        "  proxmox-mcp lab --ready-file lab.json\n"
+        "  PROXMOX_LAB_CONTROL=URL proxmox-mcp lab fault node-down pve2\n"
+        "  proxmox-mcp lab fault --help       lists the faults",
+    )
+    _lab_options(lab)
+    for unused in ("--http-port", "--mqtt-port"):
+        lab.add_argument(unused, type=_port, help=argparse.SUPPRESS)
+    lab.add_argument("--set", action="append", default=[], type=_assignment, help=argparse.SUPPRESS)
+    faults = lab.add_subparsers(dest="what", metavar="fault", parser_class=_Parser)
+    fault = faults.add_parser("fault", help="break something in a running lab", add_help=False)
+    fault.add_argument("fault", nargs=argparse.REMAINDER, help="the fault's name and arguments")
+    fault.set_defaults(run="proxmox_mcp.demo:fault")
+
+
+def _lab_options(command: _Parser) -> None:
+    command.add_argument("--nodes", type=_count, default=3, help="Proxmox VE nodes (default 3)")
+    command.add_argument("--guests", type=_count, default=24, help="guests in all, of both types (default 24)")
+    command.add_argument("--seed", type=int, default=1, help="the same seed gives the same datacentre (default 1)")
+    command.add_argument("--ready-file", type=Path, metavar="FILE", help="written as JSON once everything is up")
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:  # noqa: PLR2004 -- ports
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError("KEY=VALUE is expected")
+    return key.strip(), value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 2 for wrong settings or arguments, 1 for anything else that went wrong."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    top = parser()
+    arguments = top.parse_args([LEGACY.get(w, w) for w in words])
+    if arguments.command is None:
+        top.print_help()
+        return 2
+    module, _, name = arguments.run.partition(":")
+    command: Callable[[argparse.Namespace], Awaitable[int]] = getattr(importlib.import_module(module), name)
+    try:
+        return asyncio.run(_run(command, arguments))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BridgeError as error:
+        print(f"proxmox-mcp: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+
+
+async def _run(command: Callable[[argparse.Namespace], Awaitable[int]], arguments: argparse.Namespace) -> int:
+    return await command(arguments)

@@ -1,0 +1,162 @@
+"""`demo` and `lab`: a simulated datacentre, with everything on it or alone. Nothing outside this machine is reached."""
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from mqtt_bridge import logs
+from mqtt_bridge.__main__ import stop_signals
+from mqtt_bridge.broker import BrokerOptions
+from mqtt_bridge.errors import BridgeError
+from mqtt_bridge.settings import GeneralSettings, Settings, load
+from mqtt_bridge.statedir import write_private
+from proxmox_mcp.lab import Lab, LabOptions
+
+log = logging.getLogger(__name__)
+
+MCP_PORT = 8080
+CONTROL = "PROXMOX_LAB_CONTROL"
+
+
+async def demo(arguments: argparse.Namespace) -> int:
+    """Lab, broker, bridge and MCP server in this process, with a live view where there is a terminal."""
+    from proxmox_mcp.screen import show  # noqa: PLC0415 -- `lab` needs neither
+    from proxmox_mcp.serving import Served  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        state_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="proxmox-mcp-demo-", ignore_cleanup_errors=True))
+        # the lab's own port is only known once it runs, so that wrong --set values are told after it has started
+        logs.set_up(GeneralSettings(), quiet=sys.stdout.isatty())
+        lab = await stack.enter_async_context(Lab(_options(arguments, lively=True)))
+        settings = _settings(arguments, lab.env, state_dir)
+        logs.set_up(settings.general, quiet=sys.stdout.isatty())
+        served = await stack.enter_async_context(
+            Served(settings, port=_http_port(arguments), embedded_port=arguments.mqtt_port)
+        )
+        await served.bridge.ready()
+        _tell_ready(arguments.ready_file, _ready(lab, served.bridge.options, served.url, settings))
+        stop = stop_signals()
+        await show(served.state, _connect(served.bridge.options, served.url, settings, lab.env), stop)
+    return 0
+
+
+async def lab(arguments: argparse.Namespace) -> int:
+    """The simulated API alone."""
+    logs.set_up(GeneralSettings())
+    async with Lab(_options(arguments, lively=False)) as running:
+        _tell_ready(arguments.ready_file, _ready(running, None, None, None))
+        print("Proxmox VE      ", *running.api_urls)
+        print("Backup Server   ", *running.pbs_urls)
+        print(f"token            {running.user}!{running.token_name}={running.token_value}")
+        print(f"read only        {running.user}!{running.readonly_token_name}={running.readonly_token_value}")
+        print(f"fingerprint      {running.fingerprint}")
+        print(f"faults           {CONTROL}={running.control_url} proxmox-mcp lab fault --help", flush=True)
+        await stop_signals()
+    return 0
+
+
+async def fault(arguments: argparse.Namespace) -> int:
+    """`proxmox-mcp lab fault NAME [ARGS]`."""
+    from proxmox_mcp.lab.control import send_fault  # noqa: PLC0415
+    from proxmox_mcp.lab.faults import FAULTS  # noqa: PLC0415
+
+    words: list[str] = arguments.fault
+    if not words or words[0] in ("-h", "--help"):
+        print(f"usage: {CONTROL}=URL proxmox-mcp lab fault NAME [ARGS]\n\nfaults:")
+        for row in FAULTS:
+            print(f"  {' '.join((row.name, *row.arguments)):<34} {row.help}")
+        return 0 if words else 2
+    control = os.environ.get(CONTROL)
+    if not control:
+        raise BridgeError(
+            f"{CONTROL} is not set, so the running lab cannot be found.",
+            cure="`lab` and `demo` print it, and write it into `env` of the --ready-file.",
+        )
+    print(await send_fault(control, words[0], words[1:]))
+    return 0
+
+
+def _options(arguments: argparse.Namespace, *, lively: bool) -> LabOptions:
+    return LabOptions(nodes=arguments.nodes, guests=arguments.guests, seed=arguments.seed, lively=lively)
+
+
+def _settings(arguments: argparse.Namespace, env: Mapping[str, str], state_dir: str) -> Settings:
+    """The environment is left out on purpose: a demo must never reach someone's real systems."""
+    ours = {
+        **env,
+        "STATE_DIR": state_dir,
+        "BRIDGE_NAME": "demo",
+        "MCP_AUTH_TOKEN": secrets.token_urlsafe(24),
+        "POLL_INTERVAL": "5",
+        "POLL_TASKS_INTERVAL": "2",
+        "HA_DISCOVERY": "false",
+    }
+    return load(ours, search=False, overrides=dict(arguments.set))
+
+
+def _http_port(arguments: argparse.Namespace) -> int:
+    """The given port; else 8080 or, where that is taken, any free one."""
+    if arguments.http_port is not None:
+        return int(arguments.http_port)
+    with closing(socket.socket()) as probe:
+        try:
+            probe.bind(("127.0.0.1", MCP_PORT))
+        except OSError:
+            return 0
+    return MCP_PORT
+
+
+def _ready(lab: Lab, mqtt: BrokerOptions | None, url: str | None, settings: Settings | None) -> dict[str, Any]:
+    token = settings.mcp.auth_token if settings else None
+    return {
+        "mqtt": mqtt
+        and {
+            "host": mqtt.host,
+            "port": mqtt.port,
+            "username": mqtt.username,
+            "password": mqtt.password.reveal() if mqtt.password else None,
+        },
+        "mcp": url and {"url": url, "token": token.reveal() if token else None},
+        "lab": {
+            "api": list(lab.api_urls),
+            "pbs": list(lab.pbs_urls),
+            "user": lab.user,
+            "token_name": lab.token_name,
+            "token_value": lab.token_value,
+            "readonly_token_name": lab.readonly_token_name,
+            "readonly_token_value": lab.readonly_token_value,
+            "fingerprint": lab.fingerprint,
+        },
+        "env": dict(lab.env),
+    }
+
+
+def _tell_ready(path: Path | None, ready: Mapping[str, Any]) -> None:
+    if path is not None:
+        write_private(path, json.dumps(ready, indent=2))
+    log.info("Ready")
+
+
+def _connect(mqtt: BrokerOptions, url: str, settings: Settings, env: Mapping[str, str]) -> Sequence[str]:
+    return list(_connect_lines(mqtt, url, settings, env))
+
+
+def _connect_lines(mqtt: BrokerOptions, url: str, settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
+    password = mqtt.password.reveal() if mqtt.password else ""
+    token = settings.mcp.auth_token
+    yield f"MCP client     {url}   header  Authorization: Bearer {token.reveal() if token else ''}"
+    login = f" -u {mqtt.username} -P {password}" if mqtt.username else ""
+    yield f"mosquitto_sub  mosquitto_sub -h {mqtt.host} -p {mqtt.port}{login} -t '{settings.mqtt.base_topic}/#' -v"
+    yield f"MQTT explorer  host {mqtt.host}  port {mqtt.port}  user {mqtt.username or '-'}  password {password or '-'}"
+    yield f"break things   {CONTROL}={env.get(CONTROL, '')} proxmox-mcp lab fault node-down pve2"
+    if settings.permission.mcp_allow == "read":
+        yield "control        read only; start with --set PROXMOX_ALLOW_ELEVATED=true to let agents start and stop guests"

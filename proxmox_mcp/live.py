@@ -1,0 +1,188 @@
+"""A live view of a terminal's size: sites, nodes, guests, the last changes and tasks, how to connect."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.layout import Layout
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from mqtt_bridge.model import Event, TaskInfo
+from proxmox_mcp.view import Guest, Node, View
+
+COLOURS = {
+    "online": "green",
+    "running": "green",
+    "ok": "green",
+    "info": "default",
+    "degraded": "yellow",
+    "paused": "yellow",
+    "suspended": "yellow",
+    "warning": "yellow",
+    "offline": "red",
+    "failed": "red",
+    "error": "red",
+    "critical": "bold red",
+    "stopped": "bright_black",
+    "unknown": "magenta",
+}
+HOT, WARM = 90, 75  # percent
+NARROW = 100  # columns below which guests and changes do not fit beside each other
+
+
+def coloured(word: str) -> Text:
+    """A status in its colour."""
+    return Text(word, COLOURS.get(word, "default"))
+
+
+def share(value: float | None) -> Text:
+    """A percentage, red when it is high; a dash where it is not known."""
+    if value is None:
+        return Text("–", "bright_black")
+    return Text(f"{value:.0f} %", "red" if value >= HOT else "yellow" if value >= WARM else "default")
+
+
+def size(value: float | None) -> str:
+    """Bytes as people read them."""
+    if value is None:
+        return "–"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:  # noqa: PLR2004 -- a KiB
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def clock(stamp: str | None) -> str:
+    """An ISO time as local hours, minutes, seconds."""
+    return datetime.fromisoformat(stamp).astimezone().strftime("%H:%M:%S") if stamp else ""
+
+
+def event_line(event: Event) -> Text:
+    """One event on one line."""
+    line = Text(f"{clock(event.timestamp)} ", "bright_black")
+    return line.append_text(Text(event.title, COLOURS[event.severity]))
+
+
+def task_line(task: TaskInfo) -> Text:
+    """One task on one line."""
+    line = Text(f"{clock(task.started_at)} ", "bright_black")
+    line.append(f"{task.type} {task.id or ''} on {task.node} ".replace("  ", " "))
+    return line.append_text(Text(task.exitstatus or task.status, COLOURS[task.status]))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="right" if column.endswith("%") else "left")
+    return table
+
+
+class LiveView:
+    """Renders a mirror at the moment it is drawn. `connect`: lines on how to reach what runs."""
+
+    def __init__(self, view: View, connect: Sequence[str] = ()) -> None:
+        self._view = view
+        self._connect = connect
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height = options.max_height or options.size.height
+        head = Group(self._sites(), self._nodes())
+        connect = Panel(Text("\n".join(self._connect)), title="connect", title_align="left", border_style="blue")
+        rows = 3 + len(self._view.sites()) + 3 + sum(1 for _ in self._view.nodes())
+        below = len(self._connect) + 2 if self._connect else 0
+        middle = max(6, height - rows - below)
+        layout = Layout()
+        parts = [Layout(head, size=rows), Layout(self._middle(options.max_width, middle), size=middle)]
+        if self._connect:
+            parts.append(Layout(connect, size=below))
+        layout.split_column(*parts)
+        yield layout
+
+    def _middle(self, width: int, height: int) -> Layout:
+        guests = Layout(self._guests(height - 4), ratio=3)
+        news = Layout(self._news(height // 2 - 2), ratio=2)
+        layout = Layout()
+        (layout.split_row if width >= NARROW else layout.split_column)(guests, news)
+        return layout
+
+    def _sites(self) -> Table:
+        table = _table("Sites", "site", "state", "quorum", "nodes", "guests running", "age")
+        for site in self._view.sites():
+            cluster, age = self._view.cluster(site), self._view.age(site)
+            if cluster is None:
+                continue
+            quorum = {None: Text("–"), True: Text("yes", "green"), False: Text("LOST", "bold red")}[cluster.quorate]
+            running = "–" if cluster.guests_total is None else f"{cluster.guests_running} of {cluster.guests_total}"
+            state = coloured(self._view.site_state(site) or "unknown")
+            nodes = f"{cluster.nodes_online} of {cluster.nodes_total}"
+            table.add_row(site, state, quorum, nodes, running, "–" if age is None else f"{age:.0f} s")
+        return table
+
+    def _nodes(self) -> Table:
+        table = _table("Nodes", "node", "state", "cpu %", "memory %", "root %", "load", "version")
+        for node in self._view.nodes():
+            table.add_row(*self._node(node))
+        return table
+
+    @staticmethod
+    def _node(node: Node) -> tuple[str | Text, ...]:
+        figures = node.metrics if node.state.available else None
+        load = figures.load1 if figures else None
+        return (
+            node.state.node,
+            coloured(node.state.status),
+            share(figures.cpu_percent if figures else None),
+            share(figures.mem_percent if figures else None),
+            share(figures.disk_percent if figures else None),
+            "–" if load is None else f"{load:.2f}",
+            (node.state.version or "").removeprefix("pve-manager/").split("/")[0],
+        )
+
+    def _guests(self, limit: int) -> Table:
+        guests = sorted(self._view.guests(), key=lambda g: (g.state.template, g.state.site, g.state.vmid))
+        shown = guests if len(guests) <= limit else guests[: max(1, limit - 1)]
+        table = _table(f"Guests ({len(guests)})", "id", "name", "type", "node", "state", "cpu %", "memory %")
+        for guest in shown:
+            table.add_row(*self._guest(guest))
+        if len(shown) < len(guests):
+            table.add_row("", Text(f"… and {len(guests) - len(shown)} more", "bright_black"))
+        return table
+
+    @staticmethod
+    def _guest(guest: Guest) -> tuple[str | Text, ...]:
+        state = guest.state
+        figures = guest.metrics if state.status == "running" else None
+        status = Text("template", "bright_black") if state.template else coloured(state.status)
+        if state.lock:
+            status.append(f" ({state.lock})", "yellow")
+        return (
+            str(state.vmid),
+            state.name,
+            "VM" if state.type == "qemu" else "CT",
+            state.node,
+            status,
+            share(figures.cpu_percent if figures else None),
+            share(figures.mem_percent if figures else None),
+        )
+
+    def _news(self, limit: int) -> Group:
+        return Group(
+            _lines("Last changes", (event_line(e) for e in self._view.events()[:limit])),
+            _lines("Last tasks", (task_line(t) for t in self._view.tasks()[:limit])),
+        )
+
+
+def _lines(title: str, lines: Iterable[Text]) -> Table:
+    table = _table(title, "")
+    table.show_header = False
+    empty = True
+    for line in lines:
+        table.add_row(line)
+        empty = False
+    if empty:
+        table.add_row(Text("none yet", "bright_black"))
+    return table
