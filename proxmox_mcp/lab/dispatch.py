@@ -1,0 +1,102 @@
+"""From a request to an answer, in the order in which a PVE host checks: login, path, rights, node, parameters."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import apitable, verify
+from .call import Call
+from .errors import ApiError, bad_parameters, not_implemented
+from .handlers import PVE
+from .permissions import check_pve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .apitable import Kind, Match, Method
+    from .state import Node
+    from .world import World
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Requests that no real host would understand, and those that only this lab doesn't."""
+
+    violations: list[str] = field(default_factory=list)
+    unsimulated: list[str] = field(default_factory=list)
+
+    def check(self, kind: Kind, method: str, path: str, params: Mapping[str, Any]) -> None:
+        problems = apitable.check_request(kind, method, path, dict(params))
+        self.violations += [f"{kind} {method} {path}: {problem}" for problem in problems]
+
+
+async def answer(
+    world: World, ledger: Ledger, entry: str, method: str, path: str, given: dict[str, Any], header: str | None
+) -> Any:
+    """Give the handler's data, or raise `ApiError`."""
+    who = await login(world, header)
+    found, row = find("pve", ledger, method, path, given)
+    values = given | found.values
+    call = Call(world, entry, found.path, values, who)
+    if not row.allow_token:
+        raise ApiError(403, "Permission check failed")
+    check_pve(call, row.permissions, values)
+    if row.proxied and "node" in found.values:
+        await reach(world, entry, found.values["node"])
+    call.params, errors = verify.verify(row, values)
+    if errors:
+        raise bad_parameters(errors)
+    handler = PVE.get((method, found.path))
+    if handler is not None:
+        return handler(call)
+    if method == "GET" and (names := apitable.children("pve", found.path)):
+        return [{"name": name, "subdir": name} for name in names]
+    ledger.unsimulated.append(f"pve {method} {found.path}")
+    raise not_implemented(method, path)
+
+
+async def login(world: World, header: str | None) -> Any:
+    """Authenticate; a failure is answered late."""
+    try:
+        return world.access.authenticate(header, world.now())
+    except ApiError:
+        await asyncio.sleep(world.options.auth_delay)
+        raise
+
+
+def find(kind: Kind, ledger: Ledger, method: str, path: str, given: dict[str, Any]) -> tuple[Match, Method]:
+    """Find the table's row; what is not in the table is noted and refused."""
+    ledger.check(kind, method, path, given)
+    found = apitable.match(kind, path)
+    row = found.methods.get(method) if found else None
+    if found is None or row is None:
+        raise not_implemented(method, path)
+    return found, row
+
+
+async def reach(world: World, entry: str, name: str) -> None:
+    """Proxy to the node of the path, which may not exist, not answer, or not be there."""
+    node = world.node(name)
+    if name == entry:
+        return
+    options = world.options
+    if not node.online:
+        if node.seen and world.now() - node.lost_at < options.fresh_death:
+            await asyncio.sleep(options.proxy_timeout)
+            raise ApiError(595, "Connection timed out", body=False)
+        await asyncio.sleep(options.dead_node_delay)
+        raise ApiError(595, "No route to host", body=False)
+    if node.api_down:
+        raise ApiError(595, "Connection refused", body=False)
+    await _patience(node, options.proxy_timeout)
+
+
+async def _patience(node: Node, timeout: float) -> None:
+    """A hanging node may wake up in time."""
+    deadline = asyncio.get_running_loop().time() + timeout
+    while node.hanging:
+        if asyncio.get_running_loop().time() >= deadline:
+            raise ApiError(596, "Connection timed out", body=False)
+        await asyncio.sleep(0.05)

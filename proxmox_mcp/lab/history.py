@@ -1,0 +1,78 @@
+"""The past of a lab: backups with their archives, tasks that went well, with warnings, or wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import build, vzlog
+from .state import Volume
+
+if TYPE_CHECKING:
+    from .state import Guest
+    from .world import World
+
+DAY = 86_400
+FAILED_VZDUMP = "job errors"
+MOST = 60
+"""Guests with a backup history, so that 10 000 guests start in time."""
+
+
+def history(world: World) -> None:
+    """Write some days of tasks, oldest first."""
+    covered = [guest for guest in world.sorted_guests() if guest.pool in ("prod", "infra") and not guest.template][
+        :MOST
+    ]
+    last = world.now() % DAY + 0.2 * DAY
+    for age in (3, 2, 1, 0):
+        for place, guest in enumerate(covered):
+            _backup(world, guest, last + age * DAY - place * 95, fails=age == 0 and place == 1)
+    for node in world.nodes:
+        build.past_task(
+            world,
+            node,
+            "aptupdate",
+            "",
+            last + 0.3 * DAY,
+            12,
+            "OK",
+            ("starting apt-get update", "Reading package lists..."),
+        )
+    running = [guest for guest in world.sorted_guests() if guest.running][:20]
+    for place, guest in enumerate(running):
+        kind = "qmstart" if guest.kind == "qemu" else "vzstart"
+        build.past_task(world, guest.node, kind, str(guest.vmid), world.now() - guest.started_at + place, 3, "OK")
+    if len(running) > 1:
+        warned = running[1]
+        log = ("WARN: no efidisk configured! Using temporary efivars disk.",)
+        build.past_task(world, warned.node, "qmstart", str(warned.vmid), 5 * DAY, 2, "WARNINGS: 1", log)
+        build.past_task(world, warned.node, "qmreboot", str(warned.vmid), 0.4 * DAY, 30, "VM quit/powerdown failed")
+    _sort(world)
+
+
+def _sort(world: World) -> None:
+    for queue in world.tasks.by_node.values():
+        rows = sorted(queue, key=lambda task: task.starttime, reverse=True)
+        queue.clear()
+        queue.extend(rows)
+
+
+def _backup(world: World, guest: Guest, age: float, *, fails: bool) -> None:
+    job = next(iter(world.pbs), "nas")
+    at = int(world.now() - age)
+    size = world.maxdisk(guest) // 3
+    log = vzlog.lines(
+        guest, job, "snapshot", at, size, error="job failed with err -5 - Input/output error" if fails else ""
+    )
+    build.past_task(world, guest.node, "vzdump", str(guest.vmid), age, 60, FAILED_VZDUMP if fails else "OK", tuple(log))
+    if not fails:
+        keep_backup(world, guest, job, at, size)
+
+
+def keep_backup(world: World, guest: Guest, storage: str, at: int, size: int, notes: str = "") -> Volume:
+    """Put an archive on a storage; on PBS it is a snapshot of its datastore too."""
+    target = world.storages[storage]
+    volume = vzlog.volume(guest, target, at, size, notes or guest.name)
+    target.on(guest.node).append(volume)
+    if target.kind == "pbs" and storage in world.pbs:
+        vzlog.snapshot(world.pbs[storage], target.datastore, guest, at, size, notes or guest.name)
+    return volume

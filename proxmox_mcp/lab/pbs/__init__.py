@@ -1,0 +1,1 @@
+"""Simulated backup servers."""

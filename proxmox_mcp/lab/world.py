@@ -1,0 +1,204 @@
+"""The state of one simulated datacentre and the questions that handlers ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from .access import Access
+from .clock import Clock
+from .errors import ApiError, bad_parameters
+from .roles import ALL, CUSTOM_ROLES, PVE_ROLES
+from .sizes import disk_size
+from .state import LogEntry
+from .tasks import Task, Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .access import Identity
+    from .options import LabOptions
+    from .pbs.state import PbsHost
+    from .state import BackupJob, Guest, GuestKind, HaResource, Node, Pool, Storage
+
+CONFIG_DIR = {"qemu": "qemu-server", "lxc": "lxc"}
+LOG_KEPT = 2000
+
+
+@dataclass(slots=True)
+class World:
+    options: LabOptions
+    rng: Random
+    clock: Clock
+    tasks: Tasks
+    access: Access
+    cluster_name: str = "lab"
+    nodes: dict[str, Node] = field(default_factory=dict)
+    guests: dict[int, Guest] = field(default_factory=dict)
+    storages: dict[str, Storage] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    ha: dict[str, HaResource] = field(default_factory=dict)
+    backup_jobs: dict[str, BackupJob] = field(default_factory=dict)
+    metric_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    log: deque[LogEntry] = field(default_factory=lambda: deque(maxlen=LOG_KEPT))
+    pbs: dict[str, PbsHost] = field(default_factory=dict)
+    quorate: bool = True
+    standalone: bool = False
+    backup_fails: set[int] = field(default_factory=set)
+    """Guests whose next backup fails."""
+    agent_runs: list[tuple[int, list[str], str]] = field(default_factory=list)
+    """Every agent command: guest, argv, input."""
+    on_power: Callable[[Node, bool], None] = field(default=lambda _node, _up: None)
+    """Told when a node goes down or comes up, so that its sockets do too."""
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    changed: int = 0
+    """Grows with every change of what exists, so that caches know."""
+
+    @classmethod
+    def empty(cls, options: LabOptions) -> World:
+        clock = Clock()
+        access = Access(PVE_ROLES | CUSTOM_ROLES, "PVEAPIToken", "=", ALL)
+        world = cls(options, Random(options.seed), clock, Tasks(clock, options.speed), access, options.cluster_name)
+        world.tasks.on_start.append(world._log_start)
+        world.tasks.on_end.append(world._log_end)
+        return world
+
+    def now(self) -> float:
+        return self.clock.now()
+
+    def node(self, name: str) -> Node:
+        if name not in self.nodes:
+            raise ApiError(
+                500,
+                f"hostname lookup '{name}' failed - failed to get address info for: {name}: "
+                "Temporary failure in name resolution",
+            )
+        return self.nodes[name]
+
+    def guest(self, vmid: int, node: str, kind: GuestKind) -> Guest:
+        """Find a guest where the path says it is; 500 if its configuration is not there."""
+        found = self.guests.get(vmid)
+        if found is None or found.node != node or found.kind != kind:
+            raise ApiError(500, f"Configuration file 'nodes/{node}/{CONFIG_DIR[kind]}/{vmid}.conf' does not exist")
+        return found
+
+    def storage(self, name: str) -> Storage:
+        if name not in self.storages:
+            raise ApiError(500, f"storage '{name}' does not exist")
+        return self.storages[name]
+
+    def storage_parameter(self, name: str) -> Storage:
+        """Find a storage named in a path: PVE says 400 there."""
+        if name not in self.storages:
+            raise bad_parameters({"storage": "No such storage."})
+        return self.storages[name]
+
+    def usable_storage(self, name: str, node: str) -> Storage:
+        found = self.storage(name)
+        if found.disabled:
+            raise ApiError(500, f"storage '{name}' is disabled")
+        if not found.serves(node):
+            raise ApiError(500, f"storage '{name}' is not available on node '{node}'")
+        if not found.active(node):
+            raise ApiError(500, f"storage '{name}' is not online")
+        return found
+
+    def need_quorum(self) -> None:
+        if not self.quorate:
+            raise ApiError(500, "cluster not ready - no quorum?")
+
+    def next_vmid(self) -> int:
+        vmid = 100
+        while vmid in self.guests:
+            vmid += 1
+        return vmid
+
+    def sorted_guests(self) -> list[Guest]:
+        return [self.guests[vmid] for vmid in sorted(self.guests)]
+
+    def add_guest(self, guest: Guest) -> None:
+        self.guests[guest.vmid] = guest
+        self.moved(guest)
+
+    def remove_guest(self, guest: Guest) -> None:
+        del self.guests[guest.vmid]
+        self.changed += 1
+        self.access.forget()
+        self.ha.pop(ha_sid(guest), None)
+        for storage in self.storages.values():
+            for volumes in storage.volumes.values():
+                volumes[:] = [volume for volume in volumes if volume.vmid != guest.vmid or volume.content == "backup"]
+
+    def moved(self, guest: Guest) -> None:
+        """Take note that a guest is new, elsewhere or in another pool."""
+        guest.entry = ""
+        self.changed += 1
+        path = f"/vms/{guest.vmid}"
+        self.access.pools.pop(path, None)
+        if guest.pool:
+            self.access.pools[path] = f"/pool/{guest.pool}"
+        self.access.forget()
+
+    def maxdisk(self, guest: Guest) -> int:
+        """Size of the root disk, which is what PVE shows as the guest's disk."""
+        return disk_size(guest.config, guest.kind)
+
+    def write_log(self, node: Node, user: str, tag: str, pri: int, msg: str, at: float | None = None) -> None:
+        node.log_uid += 1
+        time = int(self.now() if at is None else at)
+        self.log.appendleft(LogEntry(node.log_uid, node.name, time, 900 + node.nodeid, pri, tag, user, msg))
+
+    def _log_start(self, task: Task) -> None:
+        self.write_log(self.nodes[task.node], task.full_user, "pvedaemon", 6, f"starting task {task.upid}")
+
+    def _log_end(self, task: Task) -> None:
+        good = task.status == "OK" or task.status.startswith("WARNINGS")
+        self.write_log(
+            self.nodes[task.node], task.full_user, "pvedaemon", 6 if good else 3, f"end task {task.upid} {task.status}"
+        )
+
+    def power_node(self, node: Node, *, up: bool, back_after: float | None = None) -> None:
+        """Take a node down, or up; `back_after` seconds later: down and then up by itself, or up only then."""
+        if not up:
+            self._down(node)
+        if back_after is not None:
+            self.timers.append(asyncio.get_running_loop().call_later(back_after, self._up, node))
+        elif up:
+            self._up(node)
+
+    def _down(self, node: Node) -> None:
+        """Guests go on saying what they said last; whoever ran there is dead."""
+        if not node.online:
+            return
+        node.online, node.lost_at = False, self.now()
+        self.count_votes()
+        for task in [task for task in self.tasks.by_node.get(node.name, ()) if task.running]:
+            task.stop.set()
+        self.on_power(node, False)
+
+    def _up(self, node: Node) -> None:
+        """After a boot, guests with `onboot` run again."""
+        if node.online:
+            return
+        now = self.now()
+        node.online, node.seen, node.booted_at, node.hanging = True, True, now, False
+        self.tasks.boot[node.name] = now
+        self.count_votes()
+        for guest in self.guests.values():
+            if guest.node == node.name and guest.running:
+                guest.running, guest.paused = bool(guest.config.get("onboot")), False
+                guest.started_at, guest.report_tick, guest.entry = now, -1, ""
+        self.on_power(node, True)
+
+    def count_votes(self) -> None:
+        self.quorate = 2 * sum(node.online for node in self.nodes.values()) > len(self.nodes)
+
+    def sees(self, who: Identity, path: str, privilege: str) -> bool:
+        return privilege in self.access.privileges(who, path)
+
+
+def ha_sid(guest: Guest) -> str:
+    return f"{'vm' if guest.kind == 'qemu' else 'ct'}:{guest.vmid}"
