@@ -10,6 +10,7 @@ from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.proxmox.lookup import find_guest, find_node, guests_on
 from mqtt_bridge.proxmox.own_guests import OwnGuests
 from mqtt_bridge.proxmox.permissions import holds
+from mqtt_bridge.proxmox.privileges import grant_lines
 from mqtt_bridge.targets import GuestRef, GuestTarget, NodeRef, NodeTarget, Target
 from mqtt_bridge.whoami import Identity
 
@@ -153,7 +154,8 @@ async def _sees_all(api: Api, row: Action, node: NodeTarget) -> None:
     listed = [path for path in permissions if path.startswith("/vms/")]
     if all(holds(permissions, path, "VM.Audit") for path in ("/vms", *listed)):
         return
+    who = (api.site.endpoints[0].user, api.site.endpoints[0].token_name)
     raise PolicyError(
         f"{row.title} would take down every guest of {node.label}, and the token may not see all of them.",
-        cure="Give the token and its user VM.Audit on /vms (role PVEAuditor), so that the rules can be applied.",
+        cure=f"So the rules cannot be applied. As root on a node: {grant_lines('pve', '/vms', 'VM.Audit', *who)}",
     )

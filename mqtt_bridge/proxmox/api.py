@@ -1,27 +1,22 @@
 """What actions and look-ups need of a ProxmoxClient, as a Protocol: tests hand in recorders."""
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from mqtt_bridge.proxmox.client import TaskOutcome, TaskProgress
-    from mqtt_bridge.settings import SiteSettings
+from mqtt_bridge.proxmox.calls import Purpose
+from mqtt_bridge.proxmox.tasks import OnProgress, TaskOutcome
+from mqtt_bridge.settings import SiteSettings
 
-    OnProgress = Callable[[TaskProgress], Awaitable[None] | None]
+__all__ = ["Api", "OnProgress", "TaskOutcome"]
 
 
 class Api(Protocol):
     """One site's API."""
 
     @property
-    def site(self) -> "SiteSettings": ...
+    def site(self) -> SiteSettings: ...
 
     async def get(
-        self,
-        *segments: str | int,
-        purpose: Literal["poll", "tool"] = "tool",
-        deadline: float | None = None,
-        **params: Any,
+        self, *segments: str | int, purpose: Purpose = "tool", deadline: float | None = None, **params: Any
     ) -> Any: ...
 
     async def post(self, *segments: str | int, deadline: float | None = None, **params: Any) -> Any: ...
@@ -31,5 +26,5 @@ class Api(Protocol):
         upid: str,
         *,
         timeout: float,  # noqa: ASYNC109 -- what happens at its end is an answer, not an exception
-        on_progress: "OnProgress | None" = None,
-    ) -> "TaskOutcome": ...
+        on_progress: OnProgress | None = None,
+    ) -> TaskOutcome: ...

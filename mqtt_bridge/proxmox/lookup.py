@@ -112,7 +112,8 @@ async def read_guest(api: Api, row: Row, *, me: Identity = NOBODY) -> GuestTarge
 
 async def reread(api: Api, guest: GuestTarget) -> GuestTarget:
     """What `status/current` says now of a guest that was read before; tags and protection are not read again."""
-    current = await api.get("nodes", guest.node, guest.type, guest.vmid, "status", "current")
+    path = ("nodes", guest.node, guest.type, guest.vmid, "status", "current")
+    current = await api.get(*path, purpose="poll")  # looked at every half second: not counted as a tool's call
     row = {"vmid": guest.vmid, "type": guest.type, "node": guest.node, "name": guest.name, "pool": guest.pool}
     return guest_target(guest.site, row, current, {}, NOBODY)
 
