@@ -153,14 +153,15 @@ class ProxmoxClient:
         deadline: float | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Any:
-        """`host`: ask this one only, even while its breaker is open. Raises ProxmoxError or UnknownTargetError."""
+        """`host`: ask this one only, once, even while its breaker is open. May raise UnknownTargetError too."""
         until = time.monotonic() + (deadline or self._api.timeout)
         answer = await self._ask(_Ask(method, segments, params or {}, purpose, until, host))
         return answer.data
 
     async def _ask(self, ask: "_Ask") -> Answer:
         """The retry layer: for tools' reads only, as long as the deadline leaves time."""
-        rounds = max(1, self._api.retry_attempts) if ask.method == "GET" and ask.purpose == "tool" else 1
+        again = ask.method == "GET" and ask.purpose == "tool" and ask.host is None
+        rounds = max(1, self._api.retry_attempts) if again else 1
         for done in range(1, rounds):
             try:
                 return await self._round(ask)

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,22 +118,22 @@ class Host:
             future = self._pool.submit(lambda: self._perform(call))
         except RuntimeError as error:
             raise UnreachableError(f"{self.endpoint.name} is not used any more.", host=self.endpoint.name) from error
+        answer = asyncio.wrap_future(future)
+        answer.add_done_callback(_looked_at)
         try:
-            return await self._answer(future, call)
+            return await self._in_time(answer, call)
         finally:
-            if not future.done():
-                future.cancel()
+            if not answer.done():
+                answer.cancel()
                 call.abort()
 
-    async def _answer(self, future: "Future[Answer]", call: Call) -> Answer:
-        answer = asyncio.wrap_future(future)
+    async def _in_time(self, answer: asyncio.Future[Answer], call: Call) -> Answer:
         done, _ = await asyncio.wait({answer}, timeout=call.remaining)
         if not done:
             call.abort()
             done, _ = await asyncio.wait({answer}, timeout=GRACE)
         if done:
             return answer.result()
-        answer.cancel()
         from mqtt_bridge.proxmox.network import timed_out  # noqa: PLC0415 - needs urllib3: not at start
 
         raise timed_out(self.endpoint, call)
@@ -172,3 +171,9 @@ class Host:
         self._pool.close()
         if self._transport is not None:
             self._transport.close()
+
+
+def _looked_at(answer: asyncio.Future[Answer]) -> None:
+    """What a call that was given up says later is of no interest to anyone, asyncio's log included."""
+    if not answer.cancelled():
+        answer.exception()

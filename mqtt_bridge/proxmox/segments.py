@@ -87,10 +87,10 @@ def _upid(text: str) -> str:
 
 
 def _volume(volid: str) -> str:
-    parts = volid.split("/")
-    if not _VOLUME.fullmatch(volid) or any(part in {"", ".", ".."} for part in parts):
+    names = volid.partition(":")[2].split("/")
+    if not _VOLUME.fullmatch(volid) or any(name in {"", ".", ".."} for name in names):
         raise UnknownTargetError(f"{volid[:120]!r} is not a volume id.", cure="It looks like storage:content/name.")
-    return "/".join(quote(part, safe=":@!~+") for part in parts)
+    return quote(volid, safe="/:@!~+")
 
 
 def template(segments: Sequence[Segment]) -> str:

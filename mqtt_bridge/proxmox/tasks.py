@@ -53,10 +53,10 @@ def parsed(upid: str) -> Upid:
         raise UnknownTargetError(f"{error}.", cure="Copy it from a list of tasks.") from error
 
 
-def task_path(upid: str) -> tuple[str, str, Upid]:
+def task_path(upid: str) -> tuple[str, str, str, Upid]:
     """A Backup Server knows only itself: its node is `localhost`."""
     task = parsed(upid)
-    return ("nodes", task.node if task.kind == "pve" else "localhost", task)
+    return ("nodes", task.node if task.kind == "pve" else "localhost", "tasks", task)
 
 
 def warnings_of(exitstatus: str | None) -> int:

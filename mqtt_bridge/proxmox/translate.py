@@ -15,7 +15,6 @@ from mqtt_bridge.errors import (
     UnreachableError,
 )
 from mqtt_bridge.proxmox.privileges import grant_lines
-from mqtt_bridge.secret import STARS
 from mqtt_bridge.settings import Endpoint
 
 MAX_TEXT = 400  # characters of Proxmox's own text that reach a message
@@ -72,15 +71,9 @@ def clean(text: str) -> str:
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
 
 
-def scrub(text: str, endpoint: Endpoint) -> str:
-    """`text` without the token's secret, should a host send it back."""
-    secret = endpoint.token_value.reveal()
-    return text.replace(secret, STARS) if secret else text
-
-
 def answer_error(reply: Reply, endpoint: Endpoint) -> ProxmoxError:
     """The error for an answer with status >= 400."""
-    text = scrub(reply.text, endpoint)
+    text = reply.text
     if reply.status == 401:  # noqa: PLR2004
         return _unauthorized(text, endpoint)
     if denied := _DENIED_PVE.search(text) or _DENIED_PBS.search(text):
@@ -144,7 +137,7 @@ def _node_down(reply: Reply, text: str, endpoint: Endpoint) -> UnreachableError:
 
 
 def _refused(reply: Reply, text: str, endpoint: Endpoint) -> ProxmoxError:
-    fields = {key: scrub(value, endpoint) for key, value in reply.fields.items()}
+    fields = reply.fields
     details = "; ".join(f"{key}: {value}" for key, value in fields.items())
     if _GONE.search(text) or fields.get("upid") == "no such task":
         return NotFoundError(f"{details or text}.", status=reply.status, host=endpoint.name)

@@ -23,6 +23,7 @@ from mqtt_bridge.proxmox import network, tls
 from mqtt_bridge.proxmox.calls import Answer, Call
 from mqtt_bridge.proxmox.segments import encode
 from mqtt_bridge.proxmox.translate import Reply, answer_error, not_proxmox
+from mqtt_bridge.secret import STARS
 from mqtt_bridge.settings import Endpoint
 
 MAX_BODY = 64 * 1024 * 1024
@@ -110,8 +111,17 @@ class _Adapter(HTTPAdapter):
         if 300 <= response.status_code < 400:  # noqa: PLR2004
             response.close()
             raise _UnexpectedAnswerError(f"a redirect ({response.status_code})")
-        response.raw = io.BytesIO(_bounded(response.raw, call))
+        body = _bounded(response.raw, call)
+        if response.status_code >= 400:  # noqa: PLR2004
+            body = self._scrub(body)
+            response.reason = self._scrub(response.reason.encode()).decode()
+        response.raw = io.BytesIO(body)
         return response
+
+    def _scrub(self, text: bytes) -> bytes:
+        """Errors are shown to people: without our token, should a host send it back."""
+        token = self._endpoint.token_value.reveal().encode()
+        return text.replace(token, STARS.encode()) if token else text
 
 
 def _bounded(raw: Any, call: Call) -> bytes:

@@ -1,7 +1,7 @@
 """A scripted HTTPS host on loopback: what a real one, or the lab, does only on a bad day."""
 
 import asyncio
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 import json
@@ -37,15 +37,15 @@ def make_certificate(folder: Path, *names: str) -> Certificate:
     """For the given DNS names and addresses."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=2))
         .add_extension(x509.SubjectAlternativeName([_alternative(each) for each in names]), critical=False)
         .sign(key, hashes.SHA256())
     )
