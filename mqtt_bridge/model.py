@@ -83,7 +83,6 @@ class ClusterState(Model):
     guests_stopped: int | None = None
     templates: int | None = None
     cpus: int | None = None
-    mem: int | None = None
     maxmem: int | None = None
     ha_managed: int | None = Field(default=None, description="HA resources; null: not known")
     ha_errors: tuple[str, ...] = ()

@@ -1,13 +1,14 @@
 """The commands that look: check, watch, config, audit."""
 
 import argparse
-import asyncio
+import dataclasses
+import itertools
 import json
 import os
 import sys
 
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.settings import Settings, load
+from mqtt_bridge.settings import load
 
 
 async def check(arguments: argparse.Namespace) -> int:
@@ -26,15 +27,14 @@ async def config(arguments: argparse.Namespace) -> int:
 
     rows = describe(os.environ, arguments.env_file)
     if arguments.json:
-        print(json.dumps([{"group": g, "key": k, "value": v, "origin": o} for g, k, v, o in rows], indent=2))
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
         return 0
-    width = max(len(key) for _, key, _, _ in rows)
-    group = None
-    for row_group, key, value, origin in rows:
-        if row_group != group:
-            print(f"\n# {row_group}" if group else f"# {row_group}")
-            group = row_group
-        print(f"{key:<{width}}  {value or '(empty)':<30}  {origin}")
+    width = max(len(row.key) for row in rows)
+    for group, lines in itertools.groupby(rows, key=lambda row: row.group):
+        print(f"# {group}")
+        for row in lines:
+            print(f"{row.key:<{width}}  {row.value or '(empty)':<30}  {row.origin}")
+        print()
     settings = load(os.environ, arguments.env_file)
     for sentence in (*settings.warnings, *settings.unavailable):
         print(f"note: {sentence}", file=sys.stderr)
@@ -43,11 +43,14 @@ async def config(arguments: argparse.Namespace) -> int:
 
 async def audit(arguments: argparse.Namespace) -> int:
     """`proxmox-mcp audit verify`."""
-    from mqtt_bridge.audit import verify  # noqa: PLC0415
+    from mqtt_bridge.audit_verify import verify  # noqa: PLC0415
 
     settings = load(os.environ, arguments.env_file)
     report = verify(settings.general.state_dir / "audit.jsonl")
-    print(report)
+    for problem in report.problems:
+        print(f"line {problem.line}: {problem.text}")
+    outcome = "every record is as it was written" if report.ok else f"{len(report.problems)} problems"
+    print(f"{report.path}: {report.records} records, {outcome}")
     return 0 if report.ok else 1
 
 
@@ -62,18 +65,13 @@ async def watch(arguments: argparse.Namespace) -> int:
 
     settings = load(os.environ, arguments.env_file)
     logs.set_up(settings.general, quiet=sys.stdout.isatty())
-    found = _broker(settings, find_broker(settings))
-    async with State(bus_factory(found.options, "watch"), names=Topics(found.base_topic)) as state:
-        view = await state.view()
-        stop = stop_signals()
-        await show(view, [f"broker {found.options.address}, base topic {found.base_topic}"], stop)
-    return 0
-
-
-def _broker(settings: Settings, found: object) -> object:
+    found = find_broker(settings)
     if found is None:
         raise BridgeError(
             f"No broker is configured and no bridge runs with STATE_DIR {settings.general.state_dir}.",
             cure="Set MQTT_HOST, or start `proxmox-mcp serve` first.",
         )
-    return found
+    async with State(bus_factory(found.options, "watch"), names=Topics(found.base_topic)) as state:
+        await state.view()
+        await show(state, [f"broker {found.options.address}, base topic {found.base_topic}"], stop_signals())
+    return 0

@@ -100,10 +100,12 @@ class BackupServerInventory:
         if isinstance(granted, Mapping):
             self._granted = granted
             self.missing = permissions.missing(granted, self.site.slug, self.site.endpoints[0])
+        version = await self.client.get("version", purpose="poll")
         try:
-            self._host = await self.client.get("nodes", HOST, "status", purpose="poll")
+            host = await self.client.get("nodes", HOST, "status", purpose="poll")
         except errors.ForbiddenError:
-            self._host = {}
+            host = {}
+        self._host = {**host, "pveversion": f"proxmox-backup-server/{version.get('version')}"}
 
     def _degraded(self) -> str | None:
         lacking = permissions.core_missing(self._granted, self.site.endpoints[0])
