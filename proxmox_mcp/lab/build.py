@@ -143,7 +143,7 @@ def users(world: World) -> None:
     add(world.rng, "op@pve", "vm", privsep=False)
     add(world.rng, "none@pve", "none")
     add(world.rng, "disabled@pve", "t1")
-    add(world.rng, ROOT, "expired").expire = 1_600_000_000
+    add(world.rng, "audit@pve", "expired").expire = 1_600_000_000
 
 
 def past_task(

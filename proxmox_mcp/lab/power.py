@@ -29,6 +29,13 @@ def check_lock(guest: Guest) -> None:
         raise TaskError(locked(guest))
 
 
+def broken(guest: Guest, what: str, task: Task) -> None:
+    """End the task where this guest is known to fail."""
+    if lines := guest.breaks.get(what):
+        task.say(*lines[:-1])
+        raise TaskError(lines[-1])
+
+
 def turn_on(world: World, guest: Guest) -> None:
     resources.settle(world, guest)
     guest.config.update(guest.pending)
@@ -62,9 +69,7 @@ async def start(world: World, guest: Guest, task: Task) -> None:
     if not world.quorate:
         raise TaskError("cluster not ready - no quorum?")
     await task.sleep(1.2)
-    if guest.fails_to_start:
-        task.say(*guest.fails_to_start[:-1])
-        raise TaskError(guest.fails_to_start[-1])
+    broken(guest, "start", task)
     if suspended:
         task.say("Resuming suspended VM")
         guest.lock = ""
@@ -112,6 +117,10 @@ async def suspend(world: World, guest: Guest, task: Task) -> None:
 
 
 async def resume(world: World, guest: Guest, task: Task) -> None:
+    """What was suspended to disk is started, as qemu-server does."""
+    if guest.lock == "suspended":
+        await start(world, guest, task)
+        return
     check_lock(guest)
     await task.sleep(0.3)
     resources.settle(world, guest)

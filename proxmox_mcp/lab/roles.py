@@ -7,25 +7,68 @@ _AUDIT = frozenset(
     ["Datastore.Audit", "Mapping.Audit", "Pool.Audit", "SDN.Audit", "Sys.Audit", "VM.Audit", "VM.GuestAgent.Audit"],
 )
 _VM_USER = frozenset(
-    ["VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console", "VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.FileWrite", "VM.PowerMgmt"],
+    [
+        "VM.Audit",
+        "VM.Backup",
+        "VM.Config.CDROM",
+        "VM.Config.Cloudinit",
+        "VM.Console",
+        "VM.GuestAgent.Audit",
+        "VM.GuestAgent.FileRead",
+        "VM.GuestAgent.FileSystemMgmt",
+        "VM.GuestAgent.FileWrite",
+        "VM.PowerMgmt",
+    ],
 )
 _VM_ADMIN = (
     _VM_USER
     | frozenset(f"VM.Config.{name}" for name in _VM_CONFIG)
     | frozenset(
-        ["VM.Allocate", "VM.Clone", "VM.GuestAgent.Unrestricted", "VM.Migrate", "VM.Replicate", "VM.Snapshot", "VM.Snapshot.Rollback"]
+        [
+            "VM.Allocate",
+            "VM.Clone",
+            "VM.GuestAgent.Unrestricted",
+            "VM.Migrate",
+            "VM.Replicate",
+            "VM.Snapshot",
+            "VM.Snapshot.Rollback",
+        ]
     )
 )
-_DATASTORE = frozenset(["Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit"])
+_DATASTORE = frozenset(
+    ["Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit"]
+)
 _ADMIN = (
     _VM_ADMIN
     | _DATASTORE
     | frozenset(
-        ["Group.Allocate", "Mapping.Audit", "Mapping.Use", "Pool.Allocate", "Pool.Audit", "Realm.AllocateUser", "SDN.Allocate", "SDN.Audit", "SDN.Use", "Sys.Audit", "Sys.Console", "Sys.Syslog", "User.Modify"]
+        [
+            "Group.Allocate",
+            "Mapping.Audit",
+            "Mapping.Use",
+            "Pool.Allocate",
+            "Pool.Audit",
+            "Realm.AllocateUser",
+            "SDN.Allocate",
+            "SDN.Audit",
+            "SDN.Use",
+            "Sys.Audit",
+            "Sys.Console",
+            "Sys.Syslog",
+            "User.Modify",
+        ]
     )
 )
 ALL = _ADMIN | frozenset(
-    ["Mapping.Modify", "Permissions.Modify", "Realm.Allocate", "Sys.AccessNetwork", "Sys.Incoming", "Sys.Modify", "Sys.PowerMgmt"],
+    [
+        "Mapping.Modify",
+        "Permissions.Modify",
+        "Realm.Allocate",
+        "Sys.AccessNetwork",
+        "Sys.Incoming",
+        "Sys.Modify",
+        "Sys.PowerMgmt",
+    ],
 )
 
 PVE_ROLES: dict[str, frozenset[str]] = {
@@ -51,7 +94,26 @@ CUSTOM_ROLES: dict[str, frozenset[str]] = {"VMOper": frozenset({"VM.Audit", "VM.
 
 _PBS_AUDIT = frozenset(["Sys.Audit", "Datastore.Audit", "Remote.Audit", "Tape.Audit"])
 _PBS_ALL = _PBS_AUDIT | frozenset(
-    ["Sys.Modify", "Sys.PowerManagement", "Sys.Console", "Datastore.Allocate", "Datastore.Modify", "Datastore.Read", "Datastore.Verify", "Datastore.Backup", "Datastore.Prune", "Permissions.Modify", "Realm.Allocate", "Remote.Modify", "Remote.Read", "Remote.Prune", "RemoteDatastore.Audit", "Tape.Modify", "Tape.Read", "Tape.Write"]
+    [
+        "Sys.Modify",
+        "Sys.PowerManagement",
+        "Sys.Console",
+        "Datastore.Allocate",
+        "Datastore.Modify",
+        "Datastore.Read",
+        "Datastore.Verify",
+        "Datastore.Backup",
+        "Datastore.Prune",
+        "Permissions.Modify",
+        "Realm.Allocate",
+        "Remote.Modify",
+        "Remote.Read",
+        "Remote.Prune",
+        "RemoteDatastore.Audit",
+        "Tape.Modify",
+        "Tape.Read",
+        "Tape.Write",
+    ]
 )
 PBS_ROLES: dict[str, frozenset[str]] = {
     "Admin": _PBS_ALL,

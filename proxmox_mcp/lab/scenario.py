@@ -18,6 +18,12 @@ _REFUSED = (
     "kvm: Host doesn't support requested features",
     "start failed: QEMU exited with code 1",
 )
+_NO_QEMU = "VM 100 qmp command '{}' failed - The command {} has not been found"
+_BREAKS: dict[int, dict[str, tuple[str, ...]]] = {
+    100: {"snapshot": (_NO_QEMU.format("savevm-end", "savevm-end"), _NO_QEMU.format("query-savevm", "query-savevm"))},
+    102: {"start": _REFUSED},
+    200: {"start": ("command 'lxc-start --version' failed: exit code 1",)},
+}
 # vmid, kind, node, name, what its configuration says beyond the common
 _GUESTS: tuple[tuple[int, GuestKind, str, str, dict[str, Any]], ...] = (
     (
@@ -71,7 +77,7 @@ def _guest(world: World, vmid: int, kind: GuestKind, node: str, name: str, more:
         del config["onboot"]
     guest = Guest(vmid, kind, node, config | more, _LOAD, created_at=world.now() - 5_000)
     guest.pool = "prod" if vmid in (100, 200) else ""
-    guest.fails_to_start = _REFUSED if vmid == 102 else ()  # noqa: PLR2004 - the guest whose QEMU refuses to start
+    guest.breaks = _BREAKS.get(vmid, {})
     world.add_guest(guest)
 
 
@@ -101,6 +107,10 @@ def recorded(world: World) -> None:
     created = int(world.now()) - 5_000
     disk = Volume("local:100/vm-100-disk-0.qcow2", "images", "qcow2", 1024 * MIB, created, 100, used=200_704)
     world.storages["local"].on("pve1").append(disk)
+    world.backup_breaks = {
+        "qemu": "command '/usr/bin/vma create' failed: No such file or directory at /usr/share/perl5/PVE/Cmd.pm line 174.",
+        "lxc": "volume 'local:200/vm-200-disk-0.raw' does not exist",
+    }
     world.pools["prod"] = Pool("prod", "production", ("local",))
     for row in _GUESTS:
         _guest(world, *row)

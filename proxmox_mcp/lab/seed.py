@@ -8,7 +8,7 @@ from . import build, catalog
 from .access import Acl
 from .history import history
 from .pbs.seed import backup_server
-from .state import GIB, BackupJob, Disk, HaResource, Load, Node, Pool, Storage, Volume
+from .state import GIB, BackupJob, Disk, HaResource, Load, Node, Pool, Snapshot, Storage, Volume
 from .world import ha_sid
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def random_datacentre(world: World) -> None:
     for name, comment in (("prod", "production"), ("infra", "infrastructure"), ("dev", "development")):
         world.pools[name] = Pool(name, comment, ("nas",) if name == "prod" else ())
     _guests(world)
+    _snapshots(world)
     _jobs(world)
     history(world)
 
@@ -141,6 +142,20 @@ def _guest(world: World, vmid: int, node: str, row: tuple[str, str, int, int, in
     if name == "opnsense":
         guest.config.pop("agent")
     return guest
+
+
+def _snapshots(world: World) -> None:
+    """Two guests have been there before: one of each kind, where there is one."""
+    for kind in ("qemu", "lxc"):
+        guest = next((one for one in world.sorted_guests() if one.kind == kind and one.running), None)
+        if guest is not None:
+            kept = dict(guest.config)
+            at = int(world.now()) - 12 * 86_400
+            guest.snapshots = [
+                Snapshot("before-upgrade", at, "before the upgrade", config=kept),
+                Snapshot("clean", at + 86_400, "", "before-upgrade", config=kept | {"parent": "before-upgrade"}),
+            ]
+            guest.config["parent"] = "clean"
 
 
 def _jobs(world: World) -> None:

@@ -169,7 +169,8 @@ def render(data: Any) -> str:
     if isinstance(data, Raw):
         return f'{{"data":{data.text}}}'
     if isinstance(data, Page):
-        return json.dumps({"data": data.data, "total": data.total}, separators=(",", ":"))
+        total = {"total": data.total} if data.total else {}
+        return json.dumps({"data": data.data} | total, separators=(",", ":"))
     return json.dumps({"data": data}, separators=(",", ":"))
 
 

@@ -34,6 +34,8 @@ class Snapshot:
     description: str = ""
     parent: str = ""
     vmstate: bool = False
+    prepared: bool = False
+    """Begun and never finished: `snapstate` says `prepare`, and nobody can go back to it."""
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,8 +74,8 @@ class Guest:
     report_tick: int = -1
     entry: str = ""
     """The cached `/cluster/resources` entry; emptied by every change."""
-    fails_to_start: tuple[str, ...] = ()
-    """Log lines of a start that QEMU refuses; the last is the task's error."""
+    breaks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What this guest can't do (`start`, `snapshot`, `backup`): the log lines, the last is the task's error."""
 
     @property
     def name(self) -> str:

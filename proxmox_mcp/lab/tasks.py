@@ -21,7 +21,7 @@ BROADCAST = 25
 """How many tasks a node tells the cluster about (`/cluster/tasks`)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Task:
     upid: str
     node: str
@@ -143,13 +143,21 @@ class Tasks:
 
 
 def recent(tasks: Tasks) -> list[dict[str, Any]]:
-    """Give what `/cluster/tasks` lists: the last of every node, newest first."""
+    """Give what `/cluster/tasks` lists: the last of every node, newest first.
+
+    `saved` of the one that ended last on its node is a number, of those read from a file a string.
+    """
     rows = [task for queue in tasks.by_node.values() for task in list(queue)[:BROADCAST]]
     rows.sort(key=lambda task: (task.running, task.starttime, task.pid), reverse=True)
-    return [_broadcast(task) for task in rows]
+    fresh = {max((one for one in queue if one.status), key=_ended, default=None) for queue in tasks.by_node.values()}
+    return [_broadcast(task, fresh=task in fresh) for task in rows]
 
 
-def _broadcast(task: Task) -> dict[str, Any]:
+def _ended(task: Task) -> tuple[int, int]:
+    return task.endtime, task.pid
+
+
+def _broadcast(task: Task, *, fresh: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "upid": task.upid,
         "node": task.node,
@@ -163,5 +171,5 @@ def _broadcast(task: Task) -> dict[str, Any]:
     if task.running:
         row["pid"] = task.pid
     else:
-        row |= {"endtime": task.endtime, "status": task.status, "saved": "1"}
+        row |= {"endtime": task.endtime, "status": task.status, "saved": 1 if fresh else "1"}
     return row

@@ -49,6 +49,8 @@ class World:
     standalone: bool = False
     backup_fails: set[int] = field(default_factory=set)
     """Guests whose next backup fails."""
+    backup_breaks: dict[str, str] = field(default_factory=dict)
+    """Kind of guest → why none of them can be backed up here."""
     agent_runs: list[tuple[int, list[str], str]] = field(default_factory=list)
     """Every agent command: guest, argv, input."""
     on_power: Callable[[Node, bool], None] = field(default=lambda _node, _up: None)

@@ -14,7 +14,20 @@ if TYPE_CHECKING:
     from proxmox_mcp.lab.state import Guest
 
 KERNEL = "6.12.57+deb13-amd64"
-_COMMANDS = ["guest-get-osinfo", "guest-get-host-name", "guest-network-get-interfaces", "guest-get-fsinfo", "guest-exec", "guest-exec-status", "guest-get-time", "guest-ping", "guest-shutdown", "guest-fsfreeze-freeze", "guest-fsfreeze-thaw", "guest-fstrim"]
+_COMMANDS = [
+    "guest-get-osinfo",
+    "guest-get-host-name",
+    "guest-network-get-interfaces",
+    "guest-get-fsinfo",
+    "guest-exec",
+    "guest-exec-status",
+    "guest-get-time",
+    "guest-ping",
+    "guest-shutdown",
+    "guest-fsfreeze-freeze",
+    "guest-fsfreeze-thaw",
+    "guest-fstrim",
+]
 
 
 def ready(call: Call) -> Guest:

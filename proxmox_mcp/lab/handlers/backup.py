@@ -96,6 +96,8 @@ def _obstacle(world: World, guest: Guest, storage: Storage) -> str:
         return BROKEN
     if guest.lock:
         return power.locked(guest)
+    if guest.kind in world.backup_breaks:
+        return world.backup_breaks[guest.kind]
     if not storage.active(guest.node):
         return f"storage '{storage.name}' is not online"
     return ""

@@ -21,8 +21,32 @@ if TYPE_CHECKING:
     Change = Callable[[World, Guest, Task], Awaitable[None]]
 
 PREFIX = {"qemu": "qm", "lxc": "vz"}
+TASK_NAMES = {("qemu", "migrate"): "qmigrate"}
 _NOT_CONFIG = frozenset(
-    ["node", "vmid", "delete", "digest", "revert", "skiplock", "force", "background_delay", "archive", "storage", "pool", "start", "unique", "restore", "ostemplate", "password", "bwlimit", "ssh-public-keys", "live-restore", "import-working-storage", "ignore-unpack-errors", "ha-managed"]
+    [
+        "node",
+        "vmid",
+        "delete",
+        "digest",
+        "revert",
+        "skiplock",
+        "force",
+        "background_delay",
+        "archive",
+        "storage",
+        "pool",
+        "start",
+        "unique",
+        "restore",
+        "ostemplate",
+        "password",
+        "bwlimit",
+        "ssh-public-keys",
+        "live-restore",
+        "import-working-storage",
+        "ignore-unpack-errors",
+        "ha-managed",
+    ]
 )
 _NEEDS_STOP = frozenset({"cores", "sockets", "memory", "cpu", "machine", "bios", "scsihw", "balloon", "numa"})
 _PRIVILEGE = (
@@ -131,6 +155,10 @@ def create_snapshot(call: Call) -> str:
 
     async def step(world: World, guest: Guest, task: Task) -> None:
         power.check_lock(guest)
+        if "snapshot" in guest.breaks and guest.running:
+            guest.lock = "snapshot"
+            guest.snapshots.append(Snapshot(name, int(world.now()), description, prepared=True))
+            power.broken(guest, "snapshot", task)
         if any(one.name == name for one in guest.snapshots):
             raise TaskError(f"snapshot name '{name}' already used")
         guest.lock = "snapshot"
@@ -171,6 +199,8 @@ def rollback(call: Call) -> str:
 
     async def step(world: World, guest: Guest, task: Task) -> None:
         found = _snapshot(guest, name)
+        if found.prepared:
+            raise TaskError("unable to rollback to incomplete snapshot (snapstate = prepare)")
         power.check_lock(guest)
         guest.lock = "rollback"
         try:
@@ -203,7 +233,11 @@ def update_snapshot(call: Call) -> None:
 
 def _task(call: Call, verb: str, step: Change) -> str:
     kind = call.kind
-    return call.start(f"{PREFIX[kind]}{verb}", call.vmid, power.work(call.world, call.vmid, call.node.name, kind, step))
+    return call.start(
+        TASK_NAMES.get((kind, verb), f"{PREFIX[kind]}{verb}"),
+        call.vmid,
+        power.work(call.world, call.vmid, call.node.name, kind, step),
+    )
 
 
 def create(call: Call) -> str:

@@ -15,7 +15,30 @@ if TYPE_CHECKING:
 
 _QEMU_IDLE = ("cpu", "mem", "memhost", "disk", "netin", "netout", "uptime", "maxdisk", "maxmem")
 _COMMON = (*_QEMU_IDLE, "diskread", "diskwrite")
-_BLOCK_COUNTERS = ["failed_flush_operations", "failed_rd_operations", "failed_unmap_operations", "failed_wr_operations", "flush_operations", "flush_total_time_ns", "idle_time_ns", "invalid_flush_operations", "invalid_rd_operations", "invalid_unmap_operations", "invalid_wr_operations", "rd_merged", "rd_operations", "rd_total_time_ns", "unmap_bytes", "unmap_merged", "unmap_operations", "unmap_total_time_ns", "wr_highest_offset", "wr_merged", "wr_operations", "wr_total_time_ns"]
+_BLOCK_COUNTERS = [
+    "failed_flush_operations",
+    "failed_rd_operations",
+    "failed_unmap_operations",
+    "failed_wr_operations",
+    "flush_operations",
+    "flush_total_time_ns",
+    "idle_time_ns",
+    "invalid_flush_operations",
+    "invalid_rd_operations",
+    "invalid_unmap_operations",
+    "invalid_wr_operations",
+    "rd_merged",
+    "rd_operations",
+    "rd_total_time_ns",
+    "unmap_bytes",
+    "unmap_merged",
+    "unmap_operations",
+    "unmap_total_time_ns",
+    "wr_highest_offset",
+    "wr_merged",
+    "wr_operations",
+    "wr_total_time_ns",
+]
 
 
 def listing(call: Call) -> list[dict[str, Any]]:
@@ -61,6 +84,12 @@ def current(call: Call) -> dict[str, Any]:
             row["agent"] = 1
         if guest.running:
             row |= _running(guest, row)
+            if call.world.options.scenario != "recorded":
+                row["proxmox-support"] = {
+                    "pbs-dirty-bitmap": True,
+                    "query-bitmap-info": True,
+                    "backup-max-workers": True,
+                }
     return row
 
 
@@ -70,7 +99,6 @@ def _running(guest: Guest, row: dict[str, Any]) -> dict[str, Any]:
         "running-qemu": "10.1.2",
         "nics": {f"tap{guest.vmid}i0": {"netin": row["netin"], "netout": row["netout"]}},
         "blockstat": {key: _block(row) for key in sizes.disks(guest.config, "qemu")},
-        "proxmox-support": {"pbs-dirty-bitmap": True, "query-bitmap-info": True, "backup-max-workers": True},
         **_balloon(guest, row),
     }
 
@@ -118,6 +146,8 @@ def snapshots(call: Call) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"name": one.name, "snaptime": one.time, "description": one.description}
         if guest.kind == "qemu":
             row["vmstate"] = int(one.vmstate)
+        if one.prepared:
+            row["snapstate"] = "prepare"
         rows.append(row | ({"parent": one.parent} if one.parent else {}))
     here: dict[str, Any] = {
         "name": "current",
