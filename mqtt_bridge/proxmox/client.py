@@ -18,7 +18,7 @@ from mqtt_bridge.proxmox.calls import Answer, Call, CallRecord, Method, Purpose
 from mqtt_bridge.proxmox.host import Host, HostHealth
 from mqtt_bridge.proxmox.segments import Segment, Volume
 from mqtt_bridge.proxmox.tasks import OnProgress, TaskOutcome, TaskProgress, TaskWatch, log_lines, task_path
-from mqtt_bridge.settings import ApiSettings, SiteSettings
+from mqtt_bridge.settings import ApiSettings, Endpoint, SiteSettings
 
 __all__ = [
     "CallRecord",
@@ -69,7 +69,7 @@ class ProxmoxClient:
         self.site = site
         self.observer: Callable[[CallRecord], None] | None = None
         self._api = api
-        self._hosts = [Host(each, api.rate_limit, self._observe) for each in site.endpoints]
+        self._hosts = [self._host(each) for each in site.endpoints]
         self._preferred = self._hosts[0]
         self._answered: str | None = None
         self._probes: dict[Host, asyncio.Task[None]] = {}
@@ -109,8 +109,11 @@ class ProxmoxClient:
             else:
                 self._drop(host)
         for node, ip in wanted.items():
-            endpoint = replace(primary, name=node, host=ip)
-            self._hosts.append(Host(endpoint, self._api.rate_limit, self._observe, discovered=True))
+            self._hosts.append(self._host(replace(primary, name=node, host=ip), discovered=True))
+
+    def _host(self, endpoint: Endpoint, *, discovered: bool = False) -> Host:
+        clustered = self.site.clustered or len(self.site.endpoints) > 1
+        return Host(endpoint, self._api.rate_limit, self._observe, clustered=clustered, discovered=discovered)
 
     def _drop(self, host: Host) -> None:
         self._hosts.remove(host)
@@ -167,7 +170,8 @@ class ProxmoxClient:
                 return await self._round(ask)
             except UnreachableError as error:
                 delay = self._api.retry_delay * 2 ** (done - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-                if not _worth_retrying(error) or time.monotonic() + delay >= ask.until:
+                late = time.monotonic() + delay >= ask.until
+                if late or not _worth_retrying(error) or not any(host.breaker.closed for host in self._hosts):
                     raise
                 await asyncio.sleep(delay)
         return await self._round(ask)

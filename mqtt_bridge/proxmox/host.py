@@ -3,9 +3,11 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from mqtt_bridge.errors import ProxmoxError, RateLimitedError, UnreachableError
 from mqtt_bridge.proxmox import segments as paths
@@ -36,12 +38,19 @@ class HostHealth:
 
 
 class Host:
-    """Carries calls to one endpoint. `observe` is told about each."""
+    """Carries calls to one endpoint. `observe` is told about each. `clustered`: it passes calls on to other nodes."""
 
     def __init__(
-        self, endpoint: Endpoint, rate_limit: int, observe: Callable[[CallRecord], None], *, discovered: bool = False
+        self,
+        endpoint: Endpoint,
+        rate_limit: int,
+        observe: Callable[[CallRecord], None],
+        *,
+        clustered: bool = False,
+        discovered: bool = False,
     ) -> None:
         self.endpoint = endpoint
+        self._clustered = clustered
         self.discovered = discovered
         self.breaker = Breaker()
         self._bucket = TokenBucket(rate_limit)
@@ -50,6 +59,7 @@ class Host:
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         self._active: set[Call] = set()
+        self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._last_error: str | None = None
         self._latency: float | None = None
         self._calls = 0
@@ -84,7 +94,8 @@ class Host:
         self._calls += 1
         self._active.add(call)
         try:
-            answer = await self._carry_out(call)
+            async with self._lane(call):
+                answer = await self._carry_out(call)
         except ProxmoxError as error:
             self._failed(call, error)
             raise
@@ -113,6 +124,24 @@ class Host:
             )
         await asyncio.sleep(wait)
 
+    @asynccontextmanager
+    async def _lane(self, call: Call) -> AsyncIterator[None]:
+        """What is passed on to one node takes half of the threads at most: while it hangs, the rest goes on."""
+        if not self._clustered or call.node is None:
+            yield
+            return
+        lane = self._lanes.get(call.node)
+        if lane is None:
+            lane = self._lanes[call.node] = asyncio.Semaphore(THREADS // 2)
+        try:
+            await asyncio.wait_for(lane.acquire(), call.remaining)
+        except TimeoutError as error:
+            raise self._timed_out(call) from error
+        try:
+            yield
+        finally:
+            lane.release()
+
     async def _carry_out(self, call: Call) -> Answer:
         try:
             future = self._pool.submit(lambda: self._perform(call))
@@ -134,9 +163,12 @@ class Host:
             done, _ = await asyncio.wait({answer}, timeout=GRACE)
         if done:
             return answer.result()
+        raise self._timed_out(call)
+
+    def _timed_out(self, call: Call) -> UnreachableError:
         from mqtt_bridge.proxmox.network import timed_out  # noqa: PLC0415 - needs urllib3: not at start
 
-        raise timed_out(self.endpoint, call)
+        return timed_out(self.endpoint, call)
 
     def _perform(self, call: Call) -> Answer:
         """In a thread."""
@@ -162,7 +194,7 @@ class Host:
 
     def _passed_on(self, call: Call) -> bool:
         """The silence may be that of another node, to which this host passed the call on."""
-        return call.node is not None and call.node.casefold() not in {self.endpoint.name.casefold(), "localhost"}
+        return self._clustered and call.node is not None and call.node.casefold() != self.endpoint.name.casefold()
 
     def close(self) -> None:
         """Give up what is under way; waits for nothing."""

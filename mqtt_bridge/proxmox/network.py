@@ -12,10 +12,9 @@ from urllib3.exceptions import SSLError
 from mqtt_bridge.errors import ProxmoxError, TlsError, UnreachableError
 from mqtt_bridge.proxmox import tls
 from mqtt_bridge.proxmox.calls import Call, Fault
-from mqtt_bridge.proxmox.translate import clean, not_proxmox
+from mqtt_bridge.proxmox.translate import MAYBE_DONE, clean, not_proxmox
 from mqtt_bridge.settings import Endpoint
 
-MAYBE_DONE = "It was sent, so it may have been carried out: look at the task list before asking again."
 _NO_ROUTE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
 
@@ -81,7 +80,7 @@ def timed_out(endpoint: Endpoint, call: Call) -> UnreachableError:
         message = f"{where} is busy with earlier calls that it has not answered."
         return _unreachable(call, "busy", message, endpoint, "Try again later.")
     if not call.sent:
-        message = f"No connection to {where} within {call.connect:.0f} s."
+        message = f"No connection to {where} in time."
         return _unreachable(call, "connect", message, endpoint, _SWITCHED_ON)
     through = f"Node {call.node}, asked through {where}," if call.node else where
     message = f"{through} did not answer {call.method} /{call.path} in time."

@@ -17,6 +17,7 @@ from mqtt_bridge.errors import (
 from mqtt_bridge.proxmox.privileges import grant_lines
 from mqtt_bridge.settings import Endpoint
 
+MAYBE_DONE = "It was sent, so it may have been carried out: look at the task list before asking again."
 MAX_TEXT = 400  # characters of Proxmox's own text that reach a message
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _HTML = re.compile(r"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
@@ -89,7 +90,7 @@ def answer_error(reply: Reply, endpoint: Endpoint) -> ProxmoxError:
     if reply.status in {502, 503, 504}:
         return UnreachableError(
             f"{endpoint.name} answers {reply.status} {text}: what stands in front of the API cannot reach it.",
-            cure="Look at pveproxy, or the reverse proxy, on that host.",
+            cure=_maybe_done(reply) or "Look at pveproxy, or the reverse proxy, on that host.",
             status=reply.status,
             host=endpoint.name,
         )
@@ -120,11 +121,16 @@ def _forbidden(text: str, path: str, privilege: str, endpoint: Endpoint) -> Forb
     )
 
 
+def _maybe_done(reply: Reply) -> str:
+    """595 means that the node was never reached; the others say nothing about what it did."""
+    return MAYBE_DONE if reply.method != "GET" and reply.status not in {503, 595} else ""
+
+
 def _node_down(reply: Reply, text: str, endpoint: Endpoint) -> UnreachableError:
     if reply.node:
         return UnreachableError(
             f"Node {reply.node} does not answer: {endpoint.name} could not pass the call on ({reply.status} {text}).",
-            cure=f"Is {reply.node} switched on, and do pveproxy and pvedaemon run there?",
+            cure=_maybe_done(reply) or f"Is {reply.node} switched on, and do pveproxy and pvedaemon run there?",
             status=reply.status,
             host=endpoint.name,
         )

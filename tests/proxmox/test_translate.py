@@ -138,6 +138,14 @@ def test_a_node_that_is_down_is_named(status: int) -> None:
     assert "No route to host" in error.message
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "maybe"), [("POST", 596, True), ("POST", 595, False), ("GET", 596, False)]
+)
+def test_a_write_that_a_node_swallowed_may_have_been_carried_out(method: str, status: int, maybe: bool) -> None:
+    error = answer_error(Reply(status, "Connection timed out", "", method, "nodes/pve3/x", "pve3"), PVE)
+    assert ("may have been carried out" in error.cure) is maybe
+
+
 def test_no_such_call() -> None:
     error = pve(501, "Method 'GET /x' not implemented")
     assert isinstance(error, RejectedError)
