@@ -26,7 +26,8 @@ def _notifier(part: str, prefix: str, *keys: str) -> tuple[Row, ...]:
 
 LATER: tuple[Row, ...] = (
     *_rows("general", "the event listeners", "ENABLE_EVENT_LISTENERS=true"),
-    *_rows("general", "the agent", "ENABLE_AGENT=false", "AGENT_SERVER_URL", "AGENT_RULES_FILE", "AGENT_*"),
+    *_rows("general", "the agent", "ENABLE_AGENT=false", "AGENT_SERVER_URL", "AGENT_RULES_FILE"),
+    Row("AGENT_*", "general", "", part="the agent", shared=True),
     *_rows("general", "the heartbeat ping", "secret:HEARTBEAT_URL"),
     *_rows("general", "the event journal", "JOURNAL_MAX_EVENTS=100000"),
     *_rows("permission", "control over MQTT", "MQTT_ALLOW=read", "MQTT_COMMANDS=false"),

@@ -26,7 +26,7 @@ NOTHING = """No Proxmox host is configured. Write these lines into a file named 
   PROXMOX_USER=mcp@pve
   PROXMOX_TOKEN_NAME=mcp
   PROXMOX_TOKEN_VALUE=xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx
-  PROXMOX_FINGERPRINT=(leave this line out at first; `proxmox-mcp check` shows what to write)
+  #PROXMOX_FINGERPRINT=… for a self-signed certificate: `proxmox-mcp check` shows this line
 Then run `proxmox-mcp check`. To try everything without Proxmox: `proxmox-mcp demo`."""
 
 

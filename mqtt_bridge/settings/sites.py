@@ -227,7 +227,9 @@ def build(sources: Sources, report: Report, names: Names, *, verify: bool) -> tu
         if used and mode in layout.modes:
             found += layout.read(builder)
         elif used:
-            report.warning(f"{', '.join(used)}: not used, because LAB_CONFIGURATION={mode} leaves it out; MIXED reads all.")
+            report.warning(
+                f"{', '.join(used)}: not used, because LAB_CONFIGURATION={mode} leaves it out; MIXED reads all."
+            )
     _compare(found, report)
     return tuple(found)
 
