@@ -7,6 +7,7 @@ afterwards count. After an action the injected hook is called, so that the bridg
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 from uuid import uuid4
 
@@ -35,7 +36,10 @@ def visible(principal: Principal) -> tuple[str, ...]:
 
 
 class Actions:
-    """The one way to change something in Proxmox. `clients` may be filled later; `after` gets site and VMID or node."""
+    """The one way to change something in Proxmox.
+
+    `clients` may be filled later. `after` gets site and VMID or node. `me`: this machine, unless a test says otherwise.
+    """
 
     def __init__(
         self,
@@ -47,11 +51,16 @@ class Actions:
         me: Identity | None = None,
         pace: float = PACE,
     ) -> None:
-        self._planner = Planner(clients, read_identity() if me is None else me)
+        self._clients = clients
+        self._me = me
         self._permission = permission
         self._audit = audit
         self._after = after
         self._pace = pace
+
+    @cached_property
+    def _planner(self) -> Planner:
+        return Planner(self._clients, read_identity() if self._me is None else self._me)
 
     async def perform(
         self,

@@ -59,17 +59,17 @@ Silent = Mapping[str, ProxmoxError]
 
 async def _ask(asked: Mapping[str, Api], question: Callable[[Api], Awaitable[Sequence[Row]]]) -> tuple[Listed, Silent]:
     """The rows of all sites, each with its site, and the errors of those that did not answer."""
-    known: list[tuple[str, Row]] = []
+    heard: dict[str, Sequence[Row]] = {}
     silent: dict[str, ProxmoxError] = {}
 
     async def one(name: str, api: Api) -> None:
         try:
-            known.extend((name, row) for row in await question(api))
+            heard[name] = await question(api)
         except ProxmoxError as error:
             silent[name] = error
 
     await asyncio.gather(*(one(name, api) for name, api in asked.items()))
-    return known, silent
+    return [(name, row) for name in asked for row in heard.get(name, ())], silent
 
 
 def _only(what: str, found: Listed, silent: Silent) -> tuple[str, Row]:
