@@ -1,0 +1,233 @@
+"""A mirror of the retained topics, filled so that nothing is missing.
+
+A plain wildcard subscription is not enough: a broker silently drops what exceeds its queue. So the mirror asks kind
+by kind at QoS 0, compares with each site's manifest, asks again for exactly what is missing, and stays at QoS 1.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Self
+
+from mqtt_bridge.bus import Bus, Message, OnMessages
+from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
+from mqtt_bridge.model import GuestState
+from mqtt_bridge.topics import KINDS, TABLE, Topics
+from proxmox_mcp.store import LISTS, MAX_BYTES, MAX_TOPICS, REQUIRED, Key, Store
+
+log = logging.getLogger(__name__)
+
+BusFactory = Callable[[OnMessages], AbstractAsyncContextManager[Bus]]
+OnChange = Callable[[Sequence[Key]], None]
+
+REFILL = 600.0  # seconds between two fills of a healthy connection
+RETRY = 5.0  # seconds until what is missing is asked for again
+IDLE = 0.15  # seconds without a message after which a broker is taken to have sent all
+LONGEST = 20.0  # seconds that one filter may take
+BATCH = 200  # topics of one subscription to what is missing
+FIRST = tuple(k.name for k in TABLE if k.retain and k.name not in LISTS)
+# the order keeps each burst below what a broker queues for one subscriber
+ROUNDS = (("node", "node_metrics", "storage", "shared_storage", "datastore"), ("guest",), ("guest_metrics",))
+
+
+class Mirror:
+    """`async with`; reads go to `store`. `sites`: those known to exist, so that the fill need not guess."""
+
+    def __init__(
+        self,
+        bus: BusFactory,
+        names: Topics | None = None,
+        *,
+        sites: Iterable[str] = (),
+        max_topics: int = MAX_TOPICS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.store = Store(names or Topics(), max_topics, max_bytes)
+        self.sites = frozenset(sites)
+        self.on_change: list[OnChange] = []
+        self.filled = asyncio.Event()
+        self.fill_seconds: float | None = None
+        self.problem: str | None = None
+        self.live_at: float | None = None
+        self._factory = bus
+        self._bus: Bus | None = None
+        self._stack = AsyncExitStack()
+        self._arrived = asyncio.Event()
+        self._gap = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._bus = await self._stack.enter_async_context(self._factory(self._take))
+        task = asyncio.create_task(self._run(self._bus), name="mirror")
+        self._stack.push_async_callback(_ended, task)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    # --- what readers ask -------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker."""
+        return self._bus is not None and self._bus.connected
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that the manifests list is here, as this connection delivered it."""
+        store = self.store
+        if not (self.connected and self.filled.is_set()) or store.missing or store.overflow:
+            return False
+        return bool(store.sites()) and all((site, "manifest") in store.tables for site in store.sites())
+
+    def site_complete(self, site: str) -> bool:
+        """The same for one site."""
+        store = self.store
+        if not (self.connected and self.filled.is_set()) or store.overflow:
+            return False
+        return bool(store.tables.get((site, "manifest"))) and not any(key[0] == site for key in store.missing)
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        changed = [key for message in messages if (key := self.store.put(message))]
+        self._arrived.set()
+        if self.filled.is_set() and (self.store.missing or self._unknown_site(changed)):
+            self._gap.set()
+        if changed:
+            for callback in self.on_change:
+                callback(changed)
+
+    def _unknown_site(self, changed: Sequence[Key]) -> bool:
+        return any(kind == "manifest" and (site, "node") not in self.store.tables for site, kind, _ in changed)
+
+    # --- filling ----------------------------------------------------------------------------------------------------
+
+    async def _run(self, bus: Bus) -> None:
+        generation = 0
+        while True:
+            generation = await bus.wait_connected(generation)
+            filling = asyncio.create_task(self._keep_filled(bus), name="mirror.fill")
+            try:
+                await bus.wait_disconnected(generation)
+            finally:
+                self.filled.clear()
+                await _ended(filling)
+
+    async def _keep_filled(self, bus: Bus) -> None:
+        while True:
+            try:
+                await self._fill(bus)
+                self.problem = None
+                await self._patch_until(bus, time.monotonic() + REFILL)
+            except BrokerUnreachableError:
+                return  # the connection is gone; the next one fills again
+            except BrokerRefusedError as error:
+                self._refused(error)
+                await asyncio.sleep(RETRY)
+
+    def _refused(self, error: BrokerRefusedError) -> None:
+        if self.problem != str(error):
+            log.warning("The mirror cannot subscribe: %s", error)
+        self.problem = str(error)
+
+    async def _fill(self, bus: Bus) -> None:
+        began = time.monotonic()
+        store = self.store
+        store.begin()
+        await self._ask(bus, [store.names.filter(kind) for kind in FIRST], self._sites_known)
+        for site in store.sites():
+            for kinds in ROUNDS:
+                filters = [store.names.filter(kind, site=site) for kind in kinds]
+                await self._ask(bus, filters, lambda site=site, kinds=kinds: self._round_done(site, kinds))  # type: ignore[misc]
+        await self._fetch(bus, self._unseen())
+        await self._stay(bus)
+        store.finish()
+        self.fill_seconds = time.monotonic() - began
+        self.filled.set()
+
+    async def _patch_until(self, bus: Bus, deadline: float) -> None:
+        """Ask for what turned out to be missing, until the next fill is due or a new site asks for one."""
+        while (left := deadline - time.monotonic()) > 0:
+            self._gap.clear()
+            if not self.store.missing:
+                try:
+                    await asyncio.wait_for(self._gap.wait(), left)
+                except TimeoutError:
+                    return
+            if any(not any((site, kind) in self.store.tables for kind in LISTS) for site in self.store.sites()):
+                return
+            await self._fetch(bus, self.store.missing)
+            if self.store.missing:
+                await asyncio.sleep(min(RETRY, left))
+
+    async def _ask(self, bus: Bus, filters: Sequence[str], done: Callable[[], bool]) -> None:
+        """Subscribe at QoS 0 and take what is stored, until it is all there or nothing more comes."""
+        began = time.monotonic()
+        await bus.subscribe(filters, qos=0)
+        idle = max(IDLE, 3 * (time.monotonic() - began))
+        while not done() and time.monotonic() - began < LONGEST:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), idle)
+            except TimeoutError:
+                return
+
+    async def _fetch(self, bus: Bus, keys: Iterable[Key]) -> None:
+        """Ask for exactly these, in batches; give up when two batches in a row bring nothing."""
+        topics = [topic for key in sorted(keys) if (topic := self.store.topic(key))]
+        in_vain = 0
+        for start in range(0, len(topics), BATCH):
+            batch = topics[start : start + BATCH]
+            await self._ask(bus, batch, lambda batch=batch: all(self._fresh(t) for t in batch))  # type: ignore[misc]
+            await bus.unsubscribe(batch)
+            in_vain = 0 if any(self._fresh(topic) for topic in batch) else in_vain + 1
+            if in_vain == 2:  # noqa: PLR2004
+                return
+
+    async def _stay(self, bus: Bus) -> None:
+        """Go on at QoS 1, without a second delivery of what is stored.
+
+        MQTT 3.1.1 cannot leave that out (and a broker would drop most of it), so there QoS 0 stays.
+        """
+        if getattr(bus, "protocol", "5") != "5":
+            return
+        store = self.store
+        filters = [store.names.filter(kind) for kind in FIRST if KINDS[kind].qos]
+        filters += [store.names.filter(kind, site=s) for s in store.sites() for kind in LISTS if KINDS[kind].qos]
+        await bus.subscribe(filters, qos=1, retain_handling=2)
+
+    # --- when is enough enough --------------------------------------------------------------------------------------
+
+    def _sites_known(self) -> bool:
+        """Every site that must exist has told of itself, and its bridge too."""
+        tables, kinds = self.store.tables, ("manifest", "heartbeat", "site_state", "cluster")
+        told = all(tables.get((site, kind)) for site in self.sites for kind in kinds)
+        return bool(self.sites) and told and ("", "bridge_state") in tables
+
+    def _round_done(self, site: str, kinds: Sequence[str]) -> bool:
+        return not any(self.store.unseen(site, kind) for kind in kinds)
+
+    def _unseen(self) -> list[Key]:
+        """What must be there and has not come; of figures, those of running guests."""
+        store = self.store
+        keys = [(site, kind, name) for (site, kind), names in store.awaited.items() for name in names]
+        return [key for key in keys if key[1] in REQUIRED or self._runs(key)]
+
+    def _runs(self, key: Key) -> bool:
+        guest = self.store.get(key[0], "guest", key[2]) if key[1] == "guest_metrics" else None
+        return isinstance(guest, GuestState) and guest.status == "running"
+
+    def _fresh(self, topic: str) -> bool:
+        entry = self.store.topics.get(topic)
+        return entry is not None and entry.epoch == self.store.epoch
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task of ours and wait for its end; what it died of is logged, never lost."""
+    task.cancel()
+    done, _ = await asyncio.wait({task})
+    for ended in done:
+        if not ended.cancelled() and (error := ended.exception()):
+            log.error("The mirror failed: %s", error, exc_info=error)
