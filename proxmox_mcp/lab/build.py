@@ -77,10 +77,18 @@ CONFIGS = {"qemu": qemu_config, "lxc": lxc_config}
 
 
 def disk_volume(
-    storage: Storage, vmid: int, kind: GuestKind, node: str, size: int, at: float, *, base: bool = False
+    storage: Storage,
+    vmid: int,
+    kind: GuestKind,
+    node: str,
+    size: int,
+    at: float,
+    *,
+    base: bool = False,
+    new: bool = False,
 ) -> str:
-    """Put a guest's disk on a storage; returns the property string's volume part."""
-    taken = sum(volume.vmid == vmid and volume.content != "backup" for volume in storage.on(node))
+    """Put a guest's disk on a storage; returns the property string's volume part. A `new` guest has none yet."""
+    taken = 0 if new else sum(volume.vmid == vmid and volume.content != "backup" for volume in storage.on(node))
     stem = f"{'base' if base else 'vm'}-{vmid}-disk-{taken}"
     file_based = storage.kind in ("dir", "nfs")
     suffix = "raw" if kind == "lxc" else "qcow2"
@@ -109,7 +117,7 @@ def add_guest(
 ) -> Guest:
     """Make a stopped guest with one disk (GiB) and one network card (memory in MiB)."""
     now = world.now()
-    volid = disk_volume(storage, vmid, kind, node, disk * GIB, now - 8_000_000, base=template)
+    volid = disk_volume(storage, vmid, kind, node, disk * GIB, now - 8_000_000, base=template, new=True)
     config = CONFIGS[kind](world.rng, name, cores, memory, f"{volid},size={disk}G")
     if tags:
         config["tags"] = tags

@@ -37,30 +37,37 @@ def counter(rate: float, phase: float, age: float) -> int:
     return int(rate * (age + 0.8 * (math.sin(age * _FAST + phase) - math.sin(phase)) / _FAST))
 
 
-def guest(one: Guest, now: float, maxdisk: int) -> dict[str, float]:
-    """Figures of a guest as `/cluster/resources` names them."""
-    load = one.load
+KEYS = (
+    "cpu", "mem", "memhost", "disk", "netin", "netout", "diskread", "diskwrite", "uptime", "maxcpu", "maxmem", "maxdisk",
+)  # fmt: skip
+"""Figures of a guest as `/cluster/resources` names them, in the order of `numbers`."""
+
+
+def numbers(one: Guest, now: float, maxdisk: int) -> tuple[float, ...]:
+    load, total = one.load, one.memory
     if not one.running:
-        return dict.fromkeys(
-            ("cpu", "mem", "memhost", "disk", "netin", "netout", "diskread", "diskwrite", "uptime"),
-            0,
-        ) | {"maxcpu": one.cores, "maxmem": one.memory, "maxdisk": maxdisk}
+        return (0, 0, 0, 0, 0, 0, 0, 0, 0, one.cores, total, maxdisk)
     age = max(0.0, now - one.started_at)
-    used = memory(load, one.memory, now)
-    return {
-        "cpu": 0 if one.paused else round(cpu(load, now), 6),
-        "mem": used,
-        "memhost": int(used * 1.06) if one.kind == "qemu" else used,
-        "disk": int(maxdisk * (0.2 + 0.5 * load.memory)) if one.kind == "lxc" else 0,
-        "netin": counter(load.network, load.phase, age),
-        "netout": counter(load.network * 0.4, load.phase + 1, age),
-        "diskread": counter(load.disk, load.phase + 2, age),
-        "diskwrite": counter(load.disk * 0.7, load.phase + 3, age),
-        "uptime": int(age),
-        "maxcpu": one.cores,
-        "maxmem": one.memory,
-        "maxdisk": maxdisk,
-    }
+    used = memory(load, total, now)
+    virtual = one.kind == "qemu"
+    return (
+        0 if one.paused else round(cpu(load, now), 6),
+        used,
+        int(used * 1.06) if virtual else used,
+        0 if virtual else int(maxdisk * (0.2 + 0.5 * load.memory)),
+        counter(load.network, load.phase, age),
+        counter(load.network * 0.4, load.phase + 1, age),
+        counter(load.disk, load.phase + 2, age),
+        counter(load.disk * 0.7, load.phase + 3, age),
+        int(age),
+        one.cores,
+        total,
+        maxdisk,
+    )
+
+
+def guest(one: Guest, now: float, maxdisk: int) -> dict[str, float]:
+    return dict(zip(KEYS, numbers(one, now, maxdisk), strict=True))
 
 
 def node(one: Node, now: float) -> dict[str, float]:

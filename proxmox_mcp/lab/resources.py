@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from .state import Guest, Node, Storage
     from .world import World
 
-_GUEST_KEYS = (
-    "cpu", "mem", "memhost", "disk", "netin", "netout", "diskread", "diskwrite", "uptime", "maxcpu", "maxmem", "maxdisk",
-)  # fmt: skip
+_FIGURES = ",".join(f'"{key}":%s' for key in figures.KEYS)
 
 
 def tick(world: World, node: Node) -> int:
@@ -57,9 +55,9 @@ def _refresh(world: World, guest: Guest) -> None:
 
 
 def report(world: World, guest: Guest, now: float) -> Report:
-    numbers = figures.guest(guest, now, world.maxdisk(guest))
-    text = ",".join([f'"{key}":{numbers[key]}' for key in _GUEST_KEYS])
-    return Report(now, "running" if guest.running else "stopped", guest.name, int(guest.template), text, numbers)
+    numbers = figures.numbers(guest, now, world.maxdisk(guest))
+    status = "running" if guest.running else "stopped"
+    return Report(now, status, guest.name, int(guest.template), _FIGURES % numbers, numbers)
 
 
 def expired(world: World, node: Node) -> bool:
@@ -175,7 +173,7 @@ def pools(world: World, who: Identity) -> Iterator[str]:
 def _pool_sums(world: World, name: str) -> dict[str, float]:
     """Sum up running members, as PVE does; nothing when none runs."""
     told = [guest.report for guest in world.guests.values() if guest.pool == name and guest.report]
-    running = [one.numbers for one in told if one.status == "running"]
+    running = [dict(zip(figures.KEYS, one.numbers, strict=True)) for one in told if one.status == "running"]
     if not running:
         return {}
     cores = sum(one["maxcpu"] for one in running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -34,16 +35,24 @@ def disks(config: dict[str, Any], kind: str) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=32_768)
 def size_of(drive: str) -> int:
     found = re.search(r"size=([^,]+)", drive)
     return parse(found[1]) if found else 0
+
+
+@lru_cache(maxsize=1024)
+def _boot_disk(boot: str) -> str:
+    found = re.search(r"order=([^;,]+)", boot)
+    return found[1] if found and _DISK_KEYS.fullmatch(found[1]) else ""
 
 
 def disk_size(config: dict[str, Any], kind: str) -> int:
     """Bytes of the boot disk."""
     if kind == "lxc":
         return size_of(str(config.get("rootfs", "")))
-    boot = re.search(r"order=([^;,]+)", str(config.get("boot", "")))
-    drives = disks(config, kind)
-    first = boot[1] if boot and boot[1] in drives else next(iter(sorted(drives)), "")
-    return size_of(drives.get(first, ""))
+    key = _boot_disk(str(config.get("boot", "")))
+    if key not in config:
+        drives = disks(config, kind)
+        key = next(iter(sorted(drives)), "")
+    return size_of(str(config.get(key, "")))

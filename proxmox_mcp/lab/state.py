@@ -49,7 +49,7 @@ class Report:
     template: int
     figures: str
     """The figures as a piece of JSON."""
-    numbers: dict[str, float]
+    numbers: tuple[float, ...]
 
 
 @dataclass(slots=True)

@@ -56,6 +56,8 @@ class World:
     on_power: Callable[[Node, bool], None] = field(default=lambda _node, _up: None)
     """Told when a node goes down or comes up, so that its sockets do too."""
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    _sorted: list[Guest] = field(default_factory=list)
+    _sorted_at: int = -1
     changed: int = 0
     """Grows with every change of what exists, so that caches know."""
 
@@ -119,7 +121,10 @@ class World:
         return vmid
 
     def sorted_guests(self) -> list[Guest]:
-        return [self.guests[vmid] for vmid in sorted(self.guests)]
+        if self._sorted_at != self.changed:
+            self._sorted = [self.guests[vmid] for vmid in sorted(self.guests)]
+            self._sorted_at = self.changed
+        return self._sorted
 
     def add_guest(self, guest: Guest) -> None:
         self.guests[guest.vmid] = guest
