@@ -108,8 +108,7 @@ def guest_create(lab: Lab, args: list[str]) -> str:
         world, vmid=vmid, kind="lxc" if kind == "lxc" else "qemu", name=f"new-{vmid}", node=node, storage=storage,
         cores=2, memory=2048, disk=16,
     )  # fmt: skip
-    guest.known = world.options.pvestatd_interval <= 0
-    guest.report_tick = -1 if guest.known else resources.tick(world, world.nodes[node])
+    resources.newborn(world, guest)
 
     async def work(task: object) -> None:
         del task

@@ -40,6 +40,11 @@ def touch(world: World, guest: Guest) -> None:
         guest.report_tick = -1
 
 
+def newborn(world: World, guest: Guest) -> None:
+    """A guest that was just made is unknown until the next report."""
+    guest.report_tick = tick(world, world.nodes[guest.node]) if world.options.pvestatd_interval > 0 else -1
+
+
 def _refresh(world: World, guest: Guest) -> None:
     node = world.nodes[guest.node]
     current = tick(world, node)
@@ -48,9 +53,7 @@ def _refresh(world: World, guest: Guest) -> None:
     if not node.online and guest.report is not None:
         return
     guest.report_tick = current
-    if guest.known:
-        guest.report = report(world, guest, node.lost_at if not node.online else world.now())
-    guest.known = True
+    guest.report = report(world, guest, node.lost_at if not node.online else world.now())
     guest.entry = ""
 
 

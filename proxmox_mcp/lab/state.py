@@ -34,9 +34,9 @@ class Snapshot:
     description: str = ""
     parent: str = ""
     vmstate: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
     prepared: bool = False
     """Begun and never finished: `snapstate` says `prepare`, and nobody can go back to it."""
-    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -67,10 +67,9 @@ class Guest:
     snapshots: list[Snapshot] = field(default_factory=list)
     pending: dict[str, Any] = field(default_factory=dict)
     created_at: float = 0.0
-    known: bool = True
-    """False until pvestatd has reported it for the first time."""
     agent_dead: bool = False
     report: Report | None = None
+    """None until pvestatd has reported the guest for the first time."""
     report_tick: int = -1
     entry: str = ""
     """The cached `/cluster/resources` entry; emptied by every change."""

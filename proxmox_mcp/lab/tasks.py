@@ -57,7 +57,8 @@ class Task:
     async def sleep(self, seconds: float) -> None:
         """Let the work take its time; a cancelled task ends here with Proxmox's text."""
         try:
-            await asyncio.wait_for(self.stop.wait(), seconds / self.speed)
+            async with asyncio.timeout(seconds / self.speed):
+                await self.stop.wait()
         except TimeoutError:
             return
         raise TaskError("received interrupt")

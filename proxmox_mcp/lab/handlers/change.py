@@ -280,11 +280,9 @@ def _new_guest(call: Call, kind: GuestKind) -> Guest:
     )  # fmt: skip
     guest = Guest(
         call.vmid, kind, call.node.name, config, build.load(world.rng, 0.05),
-        pool=params.get("pool", ""), created_at=world.now(), known=world.options.pvestatd_interval <= 0,
+        pool=params.get("pool", ""), created_at=world.now(),
     )  # fmt: skip
-    guest.report_tick = resources.tick(world, call.node)
-    if guest.known:
-        guest.report_tick = -1
+    resources.newborn(world, guest)
     world.add_guest(guest)
     given = {key: value for key, value in params.items() if key not in _NOT_CONFIG}
     for key, value in given.items():
@@ -339,8 +337,7 @@ def _copy(call: Call, source: Guest, newid: int, node: str) -> None:
         config["description"] = params["description"]
     load = Load(source.load.cpu, source.load.memory, source.load.network, source.load.disk, source.load.phase + newid)
     guest = Guest(newid, source.kind, node, config, load, pool=params.get("pool", ""), created_at=world.now())
-    guest.known = world.options.pvestatd_interval <= 0
-    guest.report_tick = -1 if guest.known else resources.tick(world, world.nodes[node])
+    resources.newborn(world, guest)
     world.add_guest(guest)
 
 
