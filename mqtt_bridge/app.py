@@ -120,7 +120,8 @@ class Bridge:
         if self.broker.connected and self._published.is_set():
             topic = self.pollers.retained.names.build("bridge_state", bridge=self.writer.bridge)
             with suppress(BrokerError, TimeoutError):
-                await asyncio.wait_for(self.broker.publish(topic, b"offline", retain=True), GOODBYE)
+                async with asyncio.timeout(GOODBYE):
+                    await self.broker.publish(topic, b"offline", retain=True)
 
     # --- publishing -------------------------------------------------------------------------------------------------
 

@@ -134,7 +134,8 @@ class Host:
         if lane is None:
             lane = self._lanes[call.node] = asyncio.Semaphore(THREADS // 2)
         try:
-            await asyncio.wait_for(lane.acquire(), call.remaining)
+            async with asyncio.timeout(call.remaining):  # wait_for may swallow a cancellation before Python 3.12
+                await lane.acquire()
         except TimeoutError as error:
             raise self._timed_out(call) from error
         try:

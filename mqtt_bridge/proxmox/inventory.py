@@ -61,6 +61,8 @@ class Inventory:
         self._granted_at = 0.0
         self._manifest = Manifest(generation=0)
         self._quorate: bool | None = None
+        self._name = site.name
+        self._clustered = site.clustered
         self._departed_guests: Departures[int] = Departures(self._read_guest)
         self._departed_nodes: Departures[str] = Departures(lambda n: client.get("nodes", n, "status", purpose="poll"))
         self._departed_storages: Departures[str] = Departures(self._read_storage)
@@ -82,7 +84,8 @@ class Inventory:
                 await asyncio.sleep(rest)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), rest)
+                async with asyncio.timeout(rest):
+                    await hurry.wait()
             hurry.clear()
 
     def hurry(self) -> None:
@@ -97,10 +100,10 @@ class Inventory:
         try:
             resources, members = await asyncio.gather(
                 self.client.get("cluster", "resources", purpose="poll"),
-                self.client.get("cluster", "status", purpose="poll"),
+                self._members(),
             )
             await self._permissions(started)
-            await self._take(_listed(resources), _listed(members), started)
+            await self._take(_listed(resources), members, started)
         except errors.ProxmoxError as error:
             self._say(error)
             self.pulse.failed(time.monotonic() - clock, self.client.endpoint, str(error))
@@ -112,6 +115,13 @@ class Inventory:
     def _say(self, error: errors.ProxmoxError) -> None:
         level = logging.WARNING if self.pulse.status != "offline" else logging.DEBUG
         log.log(level, "Site %s cannot be polled: %s", self.site.slug, error)
+
+    async def _members(self) -> list[rows.Row]:
+        """The rows of `/cluster/status`; empty without Sys.Audit, when only `/cluster/resources` tells of nodes."""
+        try:
+            return _listed(await self.client.get("cluster", "status", purpose="poll"))
+        except errors.ForbiddenError:
+            return []
 
     async def _permissions(self, now: float) -> None:
         if now - self._granted_at < PERMISSIONS_EVERY and not self._departed_guests.absent():
@@ -232,6 +242,9 @@ class Inventory:
 
     def _cluster(self, members: list[rows.Row], guest_rows: list[rows.Row], now: float) -> None:
         cluster = next((m for m in members if m.get("type") == "cluster"), None)
+        if members:
+            self._name = str(cluster["name"]) if cluster else self.site.name
+            self._clustered = cluster is not None
         states = [r.state for r in self.guests if r.state is not None]
         known = bool(guest_rows) or permissions.anywhere(self._granted, "/vms", "VM.Audit")
         online = [n for n in self.nodes if n.state is not None and n.state.status == "online"]
@@ -242,8 +255,8 @@ class Inventory:
         guests = [s for s in states if not s.template]
         cluster_state = ClusterState(
             site=self.site.slug,
-            name=str(cluster["name"]) if cluster else self.site.name,
-            kind="cluster" if cluster else "standalone",
+            name=self._name,
+            kind="cluster" if self._clustered else "standalone",
             quorate=quorate,
             version=next((n.state.version for n in online if n.state and n.state.version), None),
             nodes_total=len(self.nodes.records),

@@ -12,7 +12,16 @@ from tests.support.watched import WRITER, Watched, fast
 
 @pytest.fixture
 def lab_options() -> LabOptions:
-    return LabOptions(nodes=3, guests=24, seed=1, speed=20, pvestatd_interval=0, auth_delay=0.05, dead_node_delay=0.05)
+    return LabOptions(
+        nodes=3,
+        guests=24,
+        seed=1,
+        speed=20,
+        pvestatd_interval=0,
+        rrd_timeout=1.5,
+        auth_delay=0.05,
+        dead_node_delay=0.05,
+    )
 
 
 @pytest.fixture
