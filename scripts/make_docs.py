@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from docs_topics import topics
+
 from mqtt_bridge.settings.later import LATER
 from mqtt_bridge.settings.row import Row
 from mqtt_bridge.settings.table import FIXED, GROUPS, HOST_ROWS, HOSTS_ROW
@@ -156,6 +158,7 @@ def _default(row: Row) -> str:
 DOCS: tuple[tuple[str, Callable[[], str]], ...] = (
     (".env.example", env_example),
     ("docs/configuration.md", configuration),
+    ("docs/topics.md", topics),
 )
 
 
