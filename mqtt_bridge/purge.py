@@ -31,8 +31,10 @@ class _Collector:
         """Wait until nothing has come for so long."""
         clock = asyncio.get_running_loop().time
         self._last = clock()
-        while (rest := self._last + seconds - clock()) > 0:
+        rest = seconds
+        while rest > 0:
             await asyncio.sleep(rest)
+            rest = self._last + seconds - clock()
 
     def _is_ours(self, message: Message) -> bool:
         if message.topic.startswith(self._discovery):

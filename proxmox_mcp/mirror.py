@@ -50,12 +50,12 @@ class Mirror:
         self.filled = asyncio.Event()
         self.fill_seconds: float | None = None
         self.problem: str | None = None
-        self.live_at: float | None = None
         self._factory = bus
         self._bus: Bus | None = None
         self._stack = AsyncExitStack()
         self._arrived = asyncio.Event()
         self._gap = asyncio.Event()
+        self._asked: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._bus = await self._stack.enter_async_context(self._factory(self._take))
@@ -93,14 +93,14 @@ class Mirror:
     def _take(self, messages: Sequence[Message]) -> None:
         changed = [key for message in messages if (key := self.store.put(message))]
         self._arrived.set()
-        if self.filled.is_set() and (self.store.missing or self._unknown_site(changed)):
+        if self.filled.is_set() and (self.store.missing or self._new_site(changed)):
             self._gap.set()
         if changed:
             for callback in self.on_change:
                 callback(changed)
 
-    def _unknown_site(self, changed: Sequence[Key]) -> bool:
-        return any(kind == "manifest" and (site, "node") not in self.store.tables for site, kind, _ in changed)
+    def _new_site(self, changed: Sequence[Key]) -> bool:
+        return any(kind in {"manifest", "heartbeat"} and site not in self._asked for site, kind, _ in changed)
 
     # --- filling ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +137,8 @@ class Mirror:
         store = self.store
         store.begin()
         await self._ask(bus, [store.names.filter(kind) for kind in FIRST], self._sites_known)
-        for site in store.sites():
+        self._asked = {*store.sites(), *self.sites}
+        for site in sorted(self._asked):
             for kinds in ROUNDS:
                 filters = [store.names.filter(kind, site=site) for kind in kinds]
                 await self._ask(bus, filters, lambda site=site, kinds=kinds: self._round_done(site, kinds))  # type: ignore[misc]
@@ -153,10 +154,11 @@ class Mirror:
             self._gap.clear()
             if not self.store.missing:
                 try:
-                    await asyncio.wait_for(self._gap.wait(), left)
+                    async with asyncio.timeout(left):
+                        await self._gap.wait()
                 except TimeoutError:
                     return
-            if any(not any((site, kind) in self.store.tables for kind in LISTS) for site in self.store.sites()):
+            if set(self.store.sites()) - self._asked:
                 return
             await self._fetch(bus, self.store.missing)
             if self.store.missing:
@@ -170,7 +172,8 @@ class Mirror:
         while not done() and time.monotonic() - began < LONGEST:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), idle)
+                async with asyncio.timeout(idle):
+                    await self._arrived.wait()
             except TimeoutError:
                 return
 
@@ -195,7 +198,7 @@ class Mirror:
             return
         store = self.store
         filters = [store.names.filter(kind) for kind in FIRST if KINDS[kind].qos]
-        filters += [store.names.filter(kind, site=s) for s in store.sites() for kind in LISTS if KINDS[kind].qos]
+        filters += [store.names.filter(kind, site=s) for s in sorted(self._asked) for kind in LISTS if KINDS[kind].qos]
         await bus.subscribe(filters, qos=1, retain_handling=2)
 
     # --- when is enough enough --------------------------------------------------------------------------------------

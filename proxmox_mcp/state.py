@@ -169,14 +169,25 @@ class State:
         """Readers wait until each site has been polled once, or has failed to."""
         changed = asyncio.Event()
         mirror.on_change.append(lambda _keys: changed.set())
-        while not (mirror.complete and self._sites <= set(mirror.store.beats)):
+        while not all(_polled(mirror, site) for site in self._sites or {""}):
             changed.clear()
             await _within(changed, WATCH)
         self._private_ready.set()
 
 
+def _polled(mirror: Mirror, site: str) -> bool:
+    """Whether a site is mirrored, or its first poll is known to have failed."""
+    beat = mirror.store.beats.get(site) if site else next(iter(mirror.store.beats.values()), None)
+    if beat is None:
+        return False
+    return (
+        mirror.complete if beat.value.polled_at and not site else not beat.value.polled_at or mirror.site_complete(site)
+    )
+
+
 async def _within(event: asyncio.Event, timeout: float) -> None:  # noqa: ASYNC109 - giving up is the point
     try:
-        await asyncio.wait_for(event.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            await event.wait()
     except TimeoutError:
         return
