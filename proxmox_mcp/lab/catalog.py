@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .state import DiskKind
+
 # name, kind, cores, memory in MiB, disk in GiB, tags, pool, mean cpu share
 GUESTS: tuple[tuple[str, str, int, int, int, str, str, float], ...] = (
     ("web01", "qemu", 2, 4096, 32, "prod;web", "prod", 0.18),
@@ -39,7 +44,7 @@ PVE_UPDATES = (
     ("libssl3t64", "3.5.1-1", "3.5.1-1+deb13u1"),
 )
 PBS_UPDATES = (("proxmox-backup-server", "4.2.5-1", "4.2.6-1"),)
-DISKS = (
+DISKS: tuple[tuple[str, str, DiskKind, int, str, int], ...] = (
     ("/dev/nvme0n1", "Samsung SSD 980 PRO 1TB", "nvme", 1_000_204_886_016, "LVM", 94),
     ("/dev/sda", "WDC WD40EFRX-68N32N0", "hdd", 4_000_787_030_016, "ZFS", -1),
     ("/dev/sdb", "Crucial CT1000MX500SSD1", "ssd", 1_000_204_886_016, "BIOS boot", 97),

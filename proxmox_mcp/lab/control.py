@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
-from .faults import FAULTS, FaultError
+from .faults import FAULTS
+from .mishaps import FaultError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .state import Guest
     from .world import World
 
+Row = tuple[str, str, int, int, int, str, str, float]
 TIB = 1024 * GIB
 _SHAPES = (
     (32, 128, "AMD EPYC 7302P 16-Core Processor"),
@@ -114,21 +115,21 @@ def _guests(world: World) -> None:
         _guest(world, 100 + index, nodes[index % len(nodes)], rows[index])
 
 
-def _mixed(count: int) -> list[tuple[str, str, int, int, int, str, str, float]]:
+def _mixed(count: int) -> list[Row]:
     """Give rows of both kinds in turn, whatever the number; copies get a number in their name."""
     virtual = [row for row in catalog.GUESTS if row[1] == "qemu"]
     containers = [row for row in catalog.GUESTS if row[1] == "lxc"]
-    rows = []
+    rows: list[Row] = []
     for index in range(count):
         source = containers if index % 5 in (2, 4) else virtual
-        place = sum(1 for row in rows if row[1] == source[0][1]) if count <= 100 else index  # noqa: PLR2004
+        place = sum(row[1] == source[0][1] for row in rows) if count <= 100 else index  # noqa: PLR2004
         row = source[place % len(source)]
         copy = place // len(source)
         rows.append((f"{row[0]}-{copy + 1}" if copy else row[0], *row[1:]))
     return rows
 
 
-def _guest(world: World, vmid: int, node: str, row: tuple[str, str, int, int, int, str, str, float]) -> Guest:
+def _guest(world: World, vmid: int, node: str, row: Row) -> Guest:
     name, kind, cores, memory, disk, tags, pool, cpu = row
     storage = world.storages["ceph-vm" if vmid % 3 == 0 and not world.standalone else "local-lvm"]
     guest = build.add_guest(

@@ -182,7 +182,7 @@ async def parameters(request: web.BaseRequest) -> dict[str, Any]:
     body = await request.read()
     if body and request.content_type == "application/json":
         try:
-            return {key: values[0] for key, values in found.items()} | json.loads(body)
+            return {key: values[0] for key, values in found.items()} | dict(json.loads(body))
         except ValueError as error:
             raise bad_parameters({"": "invalid JSON"}) from error
     found |= parse_qs(body.decode(errors="replace"), keep_blank_values=True)

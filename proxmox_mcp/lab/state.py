@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 GuestKind = Literal["qemu", "lxc"]
+DiskKind = Literal["ssd", "hdd", "nvme"]
 GIB = 1024**3
 MIB = 1024**2
 
@@ -134,7 +135,7 @@ class Disk:
     model: str
     serial: str
     size: int
-    kind: Literal["ssd", "hdd", "nvme"]
+    kind: DiskKind
     used: str
     wearout: int
     health: str = "PASSED"

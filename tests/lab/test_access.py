@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Client, MakeLab
+from tests.lab.conftest import Client, MakeLab
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from proxmoxer.core import ResourceException
 from proxmoxer.tools import Tasks
 
 from proxmox_mcp.lab.upid import well_formed
-
-from .conftest import Client, MakeLab
+from tests.lab.conftest import Client, MakeLab
 
 
 def proxmox(api: Client, host: str, *, verify: bool | str = False, **more: Any) -> Any:

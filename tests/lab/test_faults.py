@@ -10,8 +10,7 @@ import aiohttp
 import pytest
 
 from proxmox_mcp.lab import FAULTS, FaultError, send_fault
-
-from .conftest import Client, MakeLab
+from tests.lab.conftest import Client, MakeLab
 
 
 async def test_lost_node(make_lab: MakeLab) -> None:

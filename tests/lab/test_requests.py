@@ -7,8 +7,7 @@ import pytest
 from proxmox_mcp.lab.apitable import Kind, check_request, match, paths
 from proxmox_mcp.lab.handlers import PVE
 from proxmox_mcp.lab.pbs.handlers import ROUTES as PBS
-
-from .conftest import Client, MakeLab
+from tests.lab.conftest import Client, MakeLab
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import time
 
 from proxmox_mcp.lab import resources
 from proxmox_mcp.lab.access import Identity
-
-from .conftest import MakeLab
+from tests.lab.conftest import MakeLab
 
 ROOT = Identity("root@pam", "full")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proxmox_mcp.lab.upid import escape, well_formed
-
-from .conftest import Client, MakeLab
+from tests.lab.conftest import Client, MakeLab
 
 
 async def test_life_of_a_task(make_lab: MakeLab) -> None:

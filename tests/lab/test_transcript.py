@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .conftest import Answer, Client, MakeLab
+from tests.lab.conftest import Answer, Client, MakeLab
 
 OBSERVED = json.loads(gzip.decompress((Path(__file__).parent / "observed.json.gz").read_bytes()))
 TYPES = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object", type(None): "null"}

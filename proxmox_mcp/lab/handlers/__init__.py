@@ -4,10 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import access, agent, backup, change, cluster, guests, nodes, power, storage, tasks
+from . import (
+    access,
+    agent,
+    backup,
+    cluster,
+    config,
+    guests,
+    ha,
+    hardware,
+    jobs,
+    lifecycle,
+    migrate,
+    nodes,
+    notify,
+    power,
+    snapshots,
+    software,
+    storage,
+    tasks,
+)
 
 if TYPE_CHECKING:
     from proxmox_mcp.lab.call import Handler
 
-MODULES = (access, agent, backup, change, cluster, guests, nodes, power, storage, tasks)
+MODULES = (
+    access,
+    agent,
+    backup,
+    cluster,
+    config,
+    guests,
+    ha,
+    hardware,
+    jobs,
+    lifecycle,
+    migrate,
+    nodes,
+    notify,
+    power,
+    snapshots,
+    software,
+    storage,
+    tasks,
+)
 PVE: dict[tuple[str, str], Handler] = {(verb, path): run for module in MODULES for verb, path, run in module.ROUTES}

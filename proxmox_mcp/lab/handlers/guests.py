@@ -9,6 +9,8 @@ from proxmox_mcp.lab.call import Call, Route
 from proxmox_mcp.lab.errors import ApiError
 from proxmox_mcp.lab.world import ha_sid
 
+from .kinds import both
+
 if TYPE_CHECKING:
     from proxmox_mcp.lab.state import Guest
     from proxmox_mcp.lab.world import World
@@ -203,19 +205,15 @@ def nothing(call: Call) -> list[Any]:
     return []
 
 
-def _both(path: str, handler: Any, method: str = "GET") -> tuple[Route, ...]:
-    return tuple((method, f"/nodes/{{node}}/{kind}{path}", handler) for kind in ("qemu", "lxc"))
-
-
 ROUTES: tuple[Route, ...] = (
-    *_both("", listing),
-    *_both("/{vmid}/status/current", current),
-    *_both("/{vmid}/config", config),
-    *_both("/{vmid}/pending", pending),
-    *_both("/{vmid}/snapshot", snapshots),
-    *_both("/{vmid}/snapshot/{snapname}/config", snapshot_config),
-    *_both("/{vmid}/rrddata", rrddata),
-    *_both("/{vmid}/feature", feature),
-    *_both("/{vmid}/firewall/rules", nothing),
+    *both("GET", "", listing),
+    *both("GET", "/{vmid}/status/current", current),
+    *both("GET", "/{vmid}/config", config),
+    *both("GET", "/{vmid}/pending", pending),
+    *both("GET", "/{vmid}/snapshot", snapshots),
+    *both("GET", "/{vmid}/snapshot/{snapname}/config", snapshot_config),
+    *both("GET", "/{vmid}/rrddata", rrddata),
+    *both("GET", "/{vmid}/feature", feature),
+    *both("GET", "/{vmid}/firewall/rules", nothing),
     ("GET", "/nodes/{node}/lxc/{vmid}/interfaces", interfaces),
 )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxmox_mcp.lab import apitable, verify
 from proxmox_mcp.lab.errors import ApiError
 from proxmox_mcp.lab.permissions import check_pbs
 
+from .call import Call
 from .handlers import ROUTES
 
 if TYPE_CHECKING:
-    from proxmox_mcp.lab.access import Identity
     from proxmox_mcp.lab.dispatch import Ledger
 
     from .state import PbsHost
@@ -22,26 +21,6 @@ WORDS = {
     verify.MISSING: "parameter is missing and it is not optional.",
     verify.UNKNOWN: "schema does not allow additional properties.",
 }
-
-
-@dataclass(slots=True)
-class Call:
-    """One request; parameters are checked and typed."""
-
-    host: PbsHost
-    params: dict[str, Any]
-    who: Identity
-
-    @property
-    def user(self) -> str:
-        return self.who.user
-
-    @property
-    def token(self) -> str:
-        return self.who.token
-
-    def has(self, path: str) -> frozenset[str]:
-        return self.host.access.privileges(self.who, path)
 
 
 async def answer(
