@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench docs mosquitto clean help
+.PHONY: install demo test check bench docs mosquitto clean help
 
 help:  ## say what can be made
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):[^#]*## /make \1\t/' | expand -t 14
@@ -18,6 +18,8 @@ $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
+
+install: $(VENV)/.installed  ## the commands proxmox-mcp and mqtt-bridge in .venv/bin
 
 demo: $(VENV)/.installed  ## a simulated datacentre with broker, bridge and MCP server, and a live view
 	@$(BIN)/proxmox-mcp demo $(ARGS)
