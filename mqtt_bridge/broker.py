@@ -31,7 +31,7 @@ from mqtt_bridge.secret import Secret
 
 Version = Literal["5", "3.1.1"]
 
-OUTSTANDING = 500  # publishes that wait for their acknowledgement at once; more await their turn
+OUTSTANDING = 200  # publishes that wait for their acknowledgement at once; more await their turn
 UNREAD = 20_000  # messages between the network thread and the loop before the thread stops reading
 STEADY = 10.0  # seconds that a connection must have lived to count as a good one
 GOODBYE = 1.0  # seconds that a broker gets to take our DISCONNECT
