@@ -86,7 +86,9 @@ async def _purge(settings: Settings, arguments: argparse.Namespace) -> int:
         options = app.broker_options(settings.mqtt)
         if options is None:
             await stack.enter_async_context(statedir.StateDir(state_dir))
-            own = embedded.EmbeddedBroker(state_dir, port=settings.mqtt.embedded_port)
+            own = embedded.EmbeddedBroker(
+                state_dir, port=settings.mqtt.embedded_port, base_topic=settings.mqtt.base_topic
+            )
             options = await stack.enter_async_context(own)
         topics = await purge(options, names, dry_run=arguments.dry_run)
     for topic in topics:

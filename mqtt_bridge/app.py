@@ -103,7 +103,10 @@ class Bridge:
         if configured:
             return configured
         embedded = EmbeddedBroker(
-            self.settings.general.state_dir, bind=self.settings.mqtt.embedded_bind, port=self._embedded_port
+            self.settings.general.state_dir,
+            bind=self.settings.mqtt.embedded_bind,
+            port=self._embedded_port,
+            base_topic=self.settings.mqtt.base_topic,
         )
         options = await stack.enter_async_context(embedded)
         self.broker_kind = embedded.kind
