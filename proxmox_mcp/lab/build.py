@@ -81,9 +81,9 @@ def disk_volume(
     vmid: int,
     kind: GuestKind,
     node: str,
+    *,
     size: int,
     at: float,
-    *,
     base: bool = False,
     new: bool = False,
 ) -> str:
@@ -117,7 +117,7 @@ def add_guest(
 ) -> Guest:
     """Make a stopped guest with one disk (GiB) and one network card (memory in MiB)."""
     now = world.now()
-    volid = disk_volume(storage, vmid, kind, node, disk * GIB, now - 8_000_000, base=template, new=True)
+    volid = disk_volume(storage, vmid, kind, node, size=disk * GIB, at=now - 8_000_000, base=template, new=True)
     config = CONFIGS[kind](world.rng, name, cores, memory, f"{volid},size={disk}G")
     if tags:
         config["tags"] = tags
@@ -155,9 +155,17 @@ def users(world: World) -> None:
 
 
 def past_task(
-    world: World, node: str, kind: str, ident: str, age: float, duration: float, status: str, log: tuple[str, ...] = ()
+    world: World,
+    node: str,
+    kind: str,
+    ident: str,
+    *,
+    age: float,
+    duration: float,
+    status: str = "OK",
+    log: tuple[str, ...] = (),
 ) -> Task:
-    """Write a finished task of root into the history."""
+    """Write a finished task of root into the history; it began `age` seconds ago."""
     start = world.now() - age
     task = world.tasks.create(node, kind, ident, ROOT_SELF, at=start)
     task.say(*log)

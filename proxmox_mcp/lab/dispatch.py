@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import apitable, verify
 from .call import Call
-from .errors import ApiError, bad_parameters, not_implemented
+from .errors import ApiError, bad_parameters, not_implemented, refused
 from .handlers import PVE
 from .permissions import check_pve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .apitable import Kind, Match, Method
+    from .record import Ask
     from .state import Node
     from .world import World
 
@@ -27,34 +26,32 @@ class Ledger:
     violations: list[str] = field(default_factory=list)
     unsimulated: list[str] = field(default_factory=list)
 
-    def check(self, kind: Kind, method: str, path: str, params: Mapping[str, Any]) -> None:
-        problems = apitable.check_request(kind, method, path, dict(params))
-        self.violations += [f"{kind} {method} {path}: {problem}" for problem in problems]
+    def check(self, kind: Kind, ask: Ask) -> None:
+        problems = apitable.check_request(kind, ask.method, ask.path, ask.params)
+        self.violations += [f"{kind} {ask.method} {ask.path}: {problem}" for problem in problems]
 
 
-async def answer(
-    world: World, ledger: Ledger, entry: str, method: str, path: str, given: dict[str, Any], header: str | None
-) -> Any:
+async def answer(world: World, ledger: Ledger, entry: str, ask: Ask) -> Any:
     """Give the handler's data, or raise `ApiError`."""
-    who = await login(world, header)
-    found, row = find("pve", ledger, method, path, given)
-    values = given | found.values
+    who = await login(world, ask.authorization)
+    found, row = find("pve", ledger, ask)
+    values = ask.params | found.values
     call = Call(world, entry, found.path, values, who)
     if not row.allow_token:
-        raise ApiError(403, "Permission check failed")
+        raise refused()
     check_pve(call, row.permissions, values)
     if row.proxied and "node" in found.values:
         await reach(world, entry, found.values["node"])
     call.params, errors = verify.verify(row, values)
     if errors:
         raise bad_parameters(errors)
-    handler = PVE.get((method, found.path))
+    handler = PVE.get((ask.method, found.path))
     if handler is not None:
         return handler(call)
-    if method == "GET" and (names := apitable.children("pve", found.path)):
+    if ask.method == "GET" and (names := apitable.children("pve", found.path)):
         return [{"name": name, "subdir": name} for name in names]
-    ledger.unsimulated.append(f"pve {method} {found.path}")
-    raise not_implemented(method, path)
+    ledger.unsimulated.append(f"pve {ask.method} {found.path}")
+    raise not_implemented(ask.method, ask.path)
 
 
 async def login(world: World, header: str | None) -> Any:
@@ -66,13 +63,13 @@ async def login(world: World, header: str | None) -> Any:
         raise
 
 
-def find(kind: Kind, ledger: Ledger, method: str, path: str, given: dict[str, Any]) -> tuple[Match, Method]:
+def find(kind: Kind, ledger: Ledger, ask: Ask) -> tuple[Match, Method]:
     """Find the table's row; what is not in the table is noted and refused."""
-    ledger.check(kind, method, path, given)
-    found = apitable.match(kind, path)
-    row = found.methods.get(method) if found else None
+    ledger.check(kind, ask)
+    found = apitable.match(kind, ask.path)
+    row = found.methods.get(ask.method) if found else None
     if found is None or row is None:
-        raise not_implemented(method, path)
+        raise not_implemented(ask.method, ask.path)
     return found, row
 
 
@@ -93,9 +90,9 @@ async def reach(world: World, entry: str, name: str) -> None:
     await _patience(node, options.proxy_timeout)
 
 
-async def _patience(node: Node, timeout: float) -> None:
+async def _patience(node: Node, seconds: float) -> None:
     """A hanging node may wake up in time."""
-    deadline = asyncio.get_running_loop().time() + timeout
+    deadline = asyncio.get_running_loop().time() + seconds
     while node.hanging:
         if asyncio.get_running_loop().time() >= deadline:
             raise ApiError(596, "Connection timed out", body=False)

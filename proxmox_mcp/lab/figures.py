@@ -38,7 +38,8 @@ def counter(rate: float, phase: float, age: float) -> int:
 
 
 KEYS = (
-    "cpu", "mem", "memhost", "disk", "netin", "netout", "diskread", "diskwrite", "uptime", "maxcpu", "maxmem", "maxdisk",
+    "cpu", "mem", "memhost", "disk", "netin", "netout", "diskread", "diskwrite", "uptime",
+    "maxcpu", "maxmem", "maxdisk",
 )  # fmt: skip
 """Figures of a guest as `/cluster/resources` names them, in the order of `numbers`."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .pbs.state import PbsHost
+    from .record import Ask
     from .state import Guest, Node
 
 BUILDERS = {"random": random_datacentre, "recorded": recorded}
@@ -103,8 +104,8 @@ class Lab:
         await asyncio.gather(*(host.close() for host in (*self.hosts.values(), *self.pbs_hosts.values())))
 
     def _host(self, node: Node, context: Any) -> Host:
-        async def answer(method: str, path: str, given: dict[str, Any], header: str | None) -> Any:
-            return await dispatch.answer(self.world, self.ledger, node.name, method, path, given, header)
+        async def answer(ask: Ask) -> Any:
+            return await dispatch.answer(self.world, self.ledger, node.name, ask)
 
         return Host(
             node.name, "pve-api-daemon/3.0", answer, self.gate, self.requests, context, self.options.hang_timeout,
@@ -112,8 +113,8 @@ class Lab:
         )  # fmt: skip
 
     def _pbs_host(self, server: PbsHost, context: Any) -> Host:
-        async def answer(method: str, path: str, given: dict[str, Any], header: str | None) -> Any:
-            return await answer_pbs(server, self.ledger, self.options.auth_delay, method, path, given, header)
+        async def answer(ask: Ask) -> Any:
+            return await answer_pbs(server, self.ledger, self.options.auth_delay, ask)
 
         return Host(
             server.name, "proxmox-backup-api", answer, self.gate, self.requests, context, self.options.hang_timeout

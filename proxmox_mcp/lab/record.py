@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,17 @@ class Request(NamedTuple):
     host: str
     method: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a client sent."""
+
+    method: str
+    path: str
+    """Without `/api2/json`."""
+    params: dict[str, Any]
+    authorization: str | None
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Built-in roles and their privileges, as `GET /access/roles` of Proxmox VE 9.2 lists them, and those of Backup Server."""
+"""Built-in roles and their privileges: as Proxmox VE 9.2 lists them, and those of Backup Server."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ _BREAKS: dict[int, dict[str, tuple[str, ...]]] = {
     102: {"start": _REFUSED},
     200: {"start": ("command 'lxc-start --version' failed: exit code 1",)},
 }
+GuestRow = tuple[int, "GuestKind", str, str, dict[str, Any]]
 # vmid, kind, node, name, what its configuration says beyond the common
-_GUESTS: tuple[tuple[int, GuestKind, str, str, dict[str, Any]], ...] = (
+_GUESTS: tuple[GuestRow, ...] = (
     (
         100,
         "qemu",
@@ -66,7 +67,8 @@ def _node(world: World, index: int, *, seen: bool = True) -> Node:
     )
 
 
-def _guest(world: World, vmid: int, kind: GuestKind, node: str, name: str, more: dict[str, Any]) -> None:
+def _guest(world: World, row: GuestRow) -> None:
+    vmid, kind, node, name, more = row
     if kind == "qemu":
         config = build.qemu_config(world.rng, name, 1, 192, "")
         for key in ("agent", "cpu", "meta", "onboot", "scsi0"):
@@ -108,11 +110,11 @@ def recorded(world: World) -> None:
     disk = Volume("local:100/vm-100-disk-0.qcow2", "images", "qcow2", 1024 * MIB, created, 100, used=200_704)
     world.storages["local"].on("pve1").append(disk)
     world.backup_breaks = {
-        "qemu": "command '/usr/bin/vma create' failed: No such file or directory at /usr/share/perl5/PVE/Cmd.pm line 174.",
+        "qemu": "command '/usr/bin/vma create' failed: No such file or directory",
         "lxc": "volume 'local:200/vm-200-disk-0.raw' does not exist",
     }
     world.pools["prod"] = Pool("prod", "production", ("local",))
     for row in _GUESTS:
-        _guest(world, *row)
+        _guest(world, row)
     for name in ("pve2", "pve1"):
-        world.write_log(world.nodes[name], "root", "cluster", 6, "starting cluster log", world.now() - 100)
+        world.write_log(world.nodes[name], "root", "cluster", "starting cluster log", at=world.now() - 100)

@@ -60,7 +60,7 @@ def _nodes(world: World) -> None:
         )
         world.nodes[node.name] = node
         world.tasks.boot[node.name] = node.booted_at
-        world.write_log(node, "root", "cluster", 6, "starting cluster log", node.booted_at)
+        world.write_log(node, "root", "cluster", "starting cluster log", at=node.booted_at)
 
 
 def _disks(world: World, index: int) -> list[Disk]:
@@ -75,7 +75,8 @@ def _disks(world: World, index: int) -> list[Disk]:
 
 def _storages(world: World) -> None:
     rows = [
-        Storage("local", "dir", "iso,vztmpl,backup,snippets", shared=False, total=94 * GIB, used=0.21, path="/var/lib/vz"),
+        Storage("local", "dir", "iso,vztmpl,backup,snippets", shared=False, total=94 * GIB, used=0.21,
+            path="/var/lib/vz"),
         Storage("local-lvm", "lvmthin", "images,rootdir", shared=False, total=794 * GIB, used=0.44, growth=2_000),
         Storage(
             "nas", "nfs", "images,iso,backup", shared=True, total=8 * TIB, used=0.62, growth=9_000,

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from .call import Empty, Page, Raw
 from .errors import ApiError, bad_parameters
-from .record import Request
+from .record import Ask, Request
 
 if TYPE_CHECKING:
     import ssl
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .record import RequestLog
 
-    Answer = Callable[[str, str, dict[str, Any], str | None], Awaitable[Any]]
+    Answer = Callable[[Ask], Awaitable[Any]]
 
 PREFIX = "/api2/json"
 MAX_BODY = 512 * 1024
@@ -107,11 +107,11 @@ class Host:
             await self._hang(request)
         if self.gate.error:
             return self._refusal(ApiError(self.gate.error, _PHRASES.get(self.gate.error, "Error")))
+        if not request.path.startswith(PREFIX):
+            return self._refusal(ApiError(404, "Not Found"))
         try:
-            if not request.path.startswith(PREFIX):
-                raise ApiError(404, "Not Found")
             given = await parameters(request)
-            data = await self.answer(request.method, path, given, request.headers.get("Authorization"))
+            data = await self.answer(Ask(request.method, path, given, request.headers.get("Authorization")))
         except ApiError as error:
             return self._refusal(error)
         return self._success(data)

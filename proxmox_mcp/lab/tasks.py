@@ -108,11 +108,9 @@ class Tasks:
         return task.upid
 
     async def _run(self, task: Task, work: Callable[[Task], Awaitable[None]]) -> None:
+        text = self.fail_next.pop(task.kind, "")
         try:
-            if text := self.fail_next.pop(task.kind, ""):
-                await task.sleep(0.5)
-                raise TaskError(text)
-            await work(task)
+            await (_fail(task, text) if text else work(task))
         except (TaskError, ApiError) as error:
             self.finish(task, str(error))
         except asyncio.CancelledError:
@@ -141,6 +139,11 @@ class Tasks:
         for runner in list(self.running):
             runner.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
+
+
+async def _fail(task: Task, text: str) -> None:
+    await task.sleep(0.5)
+    raise TaskError(text)
 
 
 def recent(tasks: Tasks) -> list[dict[str, Any]]:

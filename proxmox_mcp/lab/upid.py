@@ -30,7 +30,8 @@ class Upid:
     def __str__(self) -> str:
         count = "" if self.task is None else f"{self.task:08X}:"
         ident = self.ident if self.task is None else escape(self.ident)
-        return f"UPID:{self.node}:{self.pid:08X}:{self.pstart:08X}:{count}{self.starttime:08X}:{self.kind}:{ident}:{self.user}:"
+        numbers = f"{self.pid:08X}:{self.pstart:08X}:{count}{self.starttime:08X}"
+        return f"UPID:{self.node}:{numbers}:{self.kind}:{ident}:{self.user}:"
 
 
 def escape(ident: str) -> str:

@@ -39,7 +39,7 @@ def volume(guest: Guest, storage: Storage, at: int, size: int, notes: str) -> Vo
     return Volume(volid, "backup", form, size, at, guest.vmid, notes, subtype=guest.kind)
 
 
-def snapshot(host: PbsHost, store: str, guest: Guest, at: int, size: int, notes: str) -> None:
+def snapshot(host: PbsHost, store: str, guest: Guest, *, at: int, size: int, notes: str) -> None:
     kind = "vm" if guest.kind == "qemu" else "ct"
     old = host.clock.now() - at > 86_400  # noqa: PLR2004 - verified daily
     host.datastores[store].snapshots.append(

@@ -153,19 +153,18 @@ class World:
         """Size of the root disk, which is what PVE shows as the guest's disk."""
         return disk_size(guest.config, guest.kind)
 
-    def write_log(self, node: Node, user: str, tag: str, pri: int, msg: str, at: float | None = None) -> None:
+    def write_log(self, node: Node, user: str, tag: str, msg: str, *, pri: int = 6, at: float | None = None) -> None:
         node.log_uid += 1
         time = int(self.now() if at is None else at)
         self.log.appendleft(LogEntry(node.log_uid, node.name, time, 900 + node.nodeid, pri, tag, user, msg))
 
     def _log_start(self, task: Task) -> None:
-        self.write_log(self.nodes[task.node], task.full_user, "pvedaemon", 6, f"starting task {task.upid}")
+        self.write_log(self.nodes[task.node], task.full_user, "pvedaemon", f"starting task {task.upid}")
 
     def _log_end(self, task: Task) -> None:
         good = task.status == "OK" or task.status.startswith("WARNINGS")
-        self.write_log(
-            self.nodes[task.node], task.full_user, "pvedaemon", 6 if good else 3, f"end task {task.upid} {task.status}"
-        )
+        text = f"end task {task.upid} {task.status}"
+        self.write_log(self.nodes[task.node], task.full_user, "pvedaemon", text, pri=6 if good else 3)
 
     def power_node(self, node: Node, *, up: bool, back_after: float | None = None) -> None:
         """Take a node down, or up; `back_after` seconds later: down and then up by itself, or up only then."""

@@ -79,7 +79,7 @@ async def test_the_certificate_verifies_for_both_names(api: Client) -> None:
     port = api.lab.hosts["pve1"].port
 
     def fetch(name: str) -> int:
-        request = urllib.request.Request(  # noqa: S310 - https to our own lab
+        request = urllib.request.Request(
             f"https://{name}:{port}/api2/json/version",
             headers={"Authorization": api.lab.account("root@pam!full").header},
         )

@@ -89,7 +89,8 @@ async def test_open_connections_are_cut_when_a_host_goes_down(api: Client) -> No
     await asyncio.sleep(0.1)
     api.lab.fault("host-down", "pve2")
     with pytest.raises(aiohttp.ClientConnectionError):
-        await asyncio.wait_for(asking, 1)
+        async with asyncio.timeout(1):
+            await asking
 
 
 async def test_slow_wrong_and_silent_answers(api: Client) -> None:
@@ -104,7 +105,8 @@ async def test_slow_wrong_and_silent_answers(api: Client) -> None:
     api.lab.fault("api-error", 0)
     api.lab.fault("api-hang")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(api("GET", "/version"), 0.2)
+        async with asyncio.timeout(0.2):
+            await api("GET", "/version")
     waiting = asyncio.create_task(api("GET", "/version"))
     await asyncio.sleep(0.05)
     api.lab.fault("api-hang", "off")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from proxmox_mcp.lab.apitable import Kind, check_request, match, paths
@@ -74,7 +76,7 @@ async def test_violations_are_refused_and_remembered(api: Client) -> None:
     ],
 )
 async def test_parameter_errors(
-    api: Client, method: str, path: str, params: dict[str, object], errors: dict[str, str]
+    api: Client, method: str, path: str, params: dict[str, Any], errors: dict[str, str]
 ) -> None:
     answer = await api(method, path, **params)
     assert answer.status == 400

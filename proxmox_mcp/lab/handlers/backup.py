@@ -85,7 +85,7 @@ async def one(world: World, guest: Guest, storage: Storage, params: dict[str, An
         finally:
             if guest.lock == "backup":
                 guest.lock = ""
-        keep_backup(world, guest, storage.name, int(at), size, _notes(guest, params))
+        keep_backup(world, guest, storage.name, at=int(at), size=size, notes=_notes(guest, params))
     task.say(*lines[8:])
     return not error
 

@@ -128,7 +128,7 @@ def allocate(call: Call, guest: Guest, key: str, value: Any) -> Any:
     storage = call.world.usable_storage(new[1], guest.node)
     call.need(f"/storage/{storage.name}", "Datastore.AllocateSpace")
     size = int(new[2]) * 1024**3
-    volid = build.disk_volume(storage, guest.vmid, guest.kind, guest.node, size, call.world.now())
+    volid = build.disk_volume(storage, guest.vmid, guest.kind, guest.node, size=size, at=call.world.now())
     return f"{volid}{str(value)[new.end() :]},size={new[2]}G"
 
 

@@ -91,9 +91,8 @@ def clone(call: Call) -> str:
             f"creating a clone of VM {source.vmid} with ID {newid}" if source.kind == "qemu" else "create full clone"
         )
         for key in sizes.disks(source.config, source.kind):
-            task.say(
-                f"create {'full' if full else 'linked'} clone of drive {key} ({str(source.config[key]).partition(',')[0]})"
-            )
+            volume = str(source.config[key]).partition(",")[0]
+            task.say(f"create {'full' if full else 'linked'} clone of drive {key} ({volume})")
         source.lock = "clone"
         try:
             await task.sleep(2.0 if full else 0.8)
@@ -110,7 +109,7 @@ def _copy(call: Call, source: Guest, newid: int, node: str) -> None:
     for key, drive in sizes.disks(source.config, source.kind).items():
         storage = world.storage(params.get("storage", drive.partition(":")[0]))
         size = sizes.size_of(drive)
-        volid = build.disk_volume(storage, newid, source.kind, node, size, world.now())
+        volid = build.disk_volume(storage, newid, source.kind, node, size=size, at=world.now())
         config[key] = f"{volid},size={sizes.render(size)}"
     config["name" if source.kind == "qemu" else "hostname"] = (
         params.get("name") or params.get("hostname") or f"Copy-of-{power.NOUN[source.kind]}-{source.name}"

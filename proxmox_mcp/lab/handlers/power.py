@@ -175,12 +175,12 @@ def wakeonlan(call: Call) -> str:
 
 
 def _routes() -> tuple[Route, ...]:
-    rows = []
-    for action in ACTIONS:
-        for kind in BOTH:
-            if getattr(action, kind):
-                rows.append(("POST", f"/nodes/{{node}}/{kind}/{{vmid}}/status/{action.name}", _handler(action)))
-    return tuple(rows)
+    return tuple(
+        ("POST", f"/nodes/{{node}}/{kind}/{{vmid}}/status/{action.name}", _handler(action))
+        for action in ACTIONS
+        for kind in BOTH
+        if getattr(action, kind)
+    )
 
 
 ROUTES: tuple[Route, ...] = (

@@ -14,6 +14,7 @@ from .handlers import ROUTES
 
 if TYPE_CHECKING:
     from proxmox_mcp.lab.dispatch import Ledger
+    from proxmox_mcp.lab.record import Ask
 
     from .state import PbsHost
 
@@ -23,31 +24,35 @@ WORDS = {
 }
 
 
-async def answer(
-    host: PbsHost, ledger: Ledger, auth_delay: float, method: str, path: str, given: dict[str, Any], header: str | None
-) -> Any:
+async def answer(host: PbsHost, ledger: Ledger, auth_delay: float, ask: Ask) -> Any:
     try:
-        who = host.access.authenticate(header, host.clock.now())
+        who = host.access.authenticate(ask.authorization, host.clock.now())
     except ApiError as error:
         await asyncio.sleep(auth_delay)
-        text = "no authentication credentials provided." if not header else "authentication failed - invalid token"
+        text = (
+            "authentication failed - invalid token" if ask.authorization else "no authentication credentials provided."
+        )
         raise ApiError(401, text) from error
-    ledger.check("pbs", method, path, given)
-    found = apitable.match("pbs", path)
-    row = found.methods.get(method) if found else None
+    ledger.check("pbs", ask)
+    found = apitable.match("pbs", ask.path)
+    row = found.methods.get(ask.method) if found else None
     if found is None or row is None:
-        raise ApiError(404, f"Path '/api2/json{path}' not found.")
-    values = given | found.values
+        raise _not_found(ask)
+    values = ask.params | found.values
     call = Call(host, values, who)
     check_pbs(call, row.permissions, values)
     call.params, errors = verify.verify(row, values)
     if errors:
         lines = [f"parameter '{name}': {WORDS.get(text, text)}" for name, text in errors.items()]
         raise ApiError(400, "parameter verification errors\n\n" + "\n".join(lines) + "\n")
-    handler = ROUTES.get((method, found.path))
+    handler = ROUTES.get((ask.method, found.path))
     if handler is not None:
         return handler(call)
-    if method == "GET" and (names := apitable.children("pbs", found.path)):
+    if ask.method == "GET" and (names := apitable.children("pbs", found.path)):
         return [{"subdir": name} for name in names]
-    ledger.unsimulated.append(f"pbs {method} {found.path}")
-    raise ApiError(404, f"Path '/api2/json{path}' not found.")
+    ledger.unsimulated.append(f"pbs {ask.method} {found.path}")
+    raise _not_found(ask)
+
+
+def _not_found(ask: Ask) -> ApiError:
+    return ApiError(404, f"Path '/api2/json{ask.path}' not found.")

@@ -100,8 +100,10 @@ def updates(_call: Call) -> list[dict[str, str]]:
 def disks(_call: Call) -> list[dict[str, Any]]:
     return [
         {
-            "devpath": f"/dev/sd{letter}", "disk-type": "hdd", "gpt": True, "model": "TOSHIBA_MG08ACA16TE", "name": f"sd{letter}",
-            "rpm": 7200, "serial": f"91A0A0{letter.upper()}FVGG", "size": 16_000_900_661_248, "status": "passed", "used": "zfs",
+            "devpath": f"/dev/sd{letter}", "disk-type": "hdd", "gpt": True,
+            "model": "TOSHIBA_MG08ACA16TE", "name": f"sd{letter}",
+            "rpm": 7200, "serial": f"91A0A0{letter.upper()}FVGG", "size": 16_000_900_661_248,
+            "status": "passed", "used": "zfs",
         }
         for letter in "ab"
     ]  # fmt: skip

@@ -67,8 +67,9 @@ def _jobs(host: PbsHost) -> None:
         host.jobs[job.ident] = job
 
 
-def _past(host: PbsHost, kind: str, ident: str, age: float, duration: float, status: str, *log: str) -> Task:
-    start = host.clock.now() - age
+def _past(host: PbsHost, kind: str, ident: str, *log: str, age: float, duration: float, status: str = "OK") -> Task:
+    """Write a finished task; it began `age` days ago."""
+    start = host.clock.now() - age * DAY
     task = host.tasks.create(host.name, kind, ident, ROOT_SELF, at=start)
     task.say(*log)
     host.tasks.finish(task, status, at=start + duration)
@@ -77,31 +78,18 @@ def _past(host: PbsHost, kind: str, ident: str, age: float, duration: float, sta
 
 def _history(host: PbsHost) -> None:
     for age in (2.4, 1.4, 0.4):
-        _past(host, "verificationjob", "main:v-main", (age + 0.05) * DAY, 900, "OK", "starting verify datastore main")
-        prune = _past(
-            host, "prunejob", "main:p-main", age * DAY, 4, "OK", "Starting datastore prune on datastore 'main'"
-        )
+        _past(host, "verificationjob", "main:v-main", "starting verify datastore main", age=age + 0.05, duration=900)
+        prune = _past(host, "prunejob", "main:p-main", "Starting datastore prune on 'main'", age=age, duration=4)
         _finish(host, "p-main", prune)
         for store in host.datastores.values():
-            gc = _past(
-                host, "garbage_collection", store.name, (age - 0.05) * DAY, 260, "OK",
-                f"starting garbage collection on store {store.name}", "Start GC phase1 (mark used chunks)",
-            )  # fmt: skip
+            first = f"starting garbage collection on store {store.name}"
+            gc = _past(host, "garbage_collection", store.name, first, age=age - 0.05, duration=260)
             store.gc_upid, store.gc_end = gc.upid, gc.endtime
-    verify = _past(
-        host,
-        "verificationjob",
-        "main:v-main",
-        0.41 * DAY,
-        840,
-        "WARNINGS: 1",
-        "verify main:vm/100",
-        "WARN: skipped one",
-    )
+    log = ("verify main:vm/100", "WARN: skipped one")
+    verify = _past(host, "verificationjob", "main:v-main", *log, age=0.41, duration=840, status="WARNINGS: 1")
     _finish(host, "v-main", verify)
-    sync = _past(
-        host, "syncjob", "offsite:main:archive:offsite:s-offsite", 0.1 * DAY, 31, "error trying to connect: timed out"
-    )
+    text = "error trying to connect: timed out"
+    sync = _past(host, "syncjob", "offsite:main:archive:offsite:s-offsite", age=0.1, duration=31, status=text)
     _finish(host, "s-offsite", sync)
 
 

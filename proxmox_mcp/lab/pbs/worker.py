@@ -57,7 +57,8 @@ def task_status(call: Call) -> dict[str, Any]:
     task = find_task(call)
     row: dict[str, Any] = {
         "upid": task.upid, "node": task.node, "pid": task.pid, "pstart": task.pstart, "starttime": task.starttime,
-        "type": task.kind, "id": task.ident or None, "user": task.user, "status": "running" if task.running else "stopped",
+        "type": task.kind, "id": task.ident or None, "user": task.user,
+        "status": "running" if task.running else "stopped",
     }  # fmt: skip
     if task.token:
         row["tokenid"] = task.token
