@@ -44,15 +44,34 @@ def parameter(schema: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def answer(schema: dict[str, Any]) -> dict[str, Any]:
+    """Keep of an answer's schema the types and which fields are always there; two levels are enough."""
+    row: dict[str, Any] = {"type": schema.get("type", "any")}
+    inner = schema.get("items") if row["type"] == "array" else schema
+    if isinstance(inner, dict) and isinstance(fields := inner.get("properties"), dict):
+        row["item" if row["type"] == "array" else "self"] = inner.get("type", "any")
+        row["fields"] = {
+            name: [sub.get("type", "any"), int(bool(sub.get("optional")))]
+            for name, sub in fields.items()
+            if isinstance(sub, dict)
+        }
+    elif isinstance(inner, dict) and row["type"] == "array":
+        row["item"] = inner.get("type", "any")
+    return row
+
+
 def method(schema: dict[str, Any]) -> dict[str, Any]:
     """Keep of one method its parameters and who may call it."""
     permissions = schema.get("permissions")
+    returns = schema.get("returns")
     row: dict[str, Any] = {"parameters": {name: parameter(sub) for name, sub in schema["parameters"].items()}}
     meta = schema.get("parameters_meta", {})
     if meta.get("additionalProperties", 0) or "allOf" in meta:
         row["open"] = 1
     if permissions:
         row["permissions"] = {key: value for key, value in permissions.items() if key != "description"}
+    if isinstance(returns, dict):
+        row["returns"] = answer(returns)
     row.update({key: schema[key] for key in FLAGS if key in schema})
     return row
 

@@ -29,6 +29,7 @@ class Method:
     proxied: bool
     open: bool
     allow_token: bool
+    returns: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def _method(path: str, verb: str, row: dict[str, Any]) -> Method:
         proxied=row.get("proxyto") == "node",
         open=bool(row.get("open")),
         allow_token=bool(row.get("allowtoken", 1)),
+        returns=row.get("returns", {}),
     )
 
 

@@ -50,6 +50,7 @@ def _disk(disk: Disk) -> dict[str, Any]:
         "gpt": 1,
         "health": disk.health,
         "model": disk.model,
+        "mounted": int(disk.used == "BIOS boot"),
         "osdid": -1,
         "osdid-list": None,
         "rpm": 5400 if disk.kind == "hdd" else 0,

@@ -149,7 +149,7 @@ def find_volume(call: Call) -> tuple[Storage, Volume]:
 def volume_info(call: Call) -> dict[str, Any]:
     _, volume = find_volume(call)
     row = volume_row(volume)
-    return {"path": f"/var/lib/vz/{volume.volid}", **row}
+    return {"path": f"/var/lib/vz/{volume.volid}", "used": volume.size, **row}
 
 
 def change_volume(call: Call) -> None:
