@@ -78,6 +78,7 @@ def endpoint(
         ca_file=ca_file,
         fingerprint=pin,
         tls_name=values.get("TLS_NAME"),
+        prefix=block.prefix,
     )
 
 

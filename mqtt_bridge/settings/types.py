@@ -46,6 +46,7 @@ class Endpoint:
         None  # SHA-256 of the certificate, upper case hex with colons: the pin is the verification
     )
     tls_name: str | None = None  # the name to check the certificate against, where it is not `host`
+    prefix: str = ""  # what the keys of its settings begin with, to name them in a cure: `PVE1_`
 
     @property
     def url(self) -> str:

@@ -97,6 +97,7 @@ def test_cluster_subnodes_inherit_credentials_and_ca_but_no_pin(host: Host, tmp_
     assert (site.slug, site.name, site.clustered) == ("lab", "Lab", True)
     primary, second, third = site.endpoints
     assert [one.name for one in site.endpoints] == ["pve1", "pve2", "pve3"]
+    assert [one.prefix for one in site.endpoints] == ["PVE_CLUSTER_PRIMARY_", "PVE2_", "PVE3_"]
     assert (primary.port, primary.fingerprint, primary.tls_name) == (8443, ":".join(["AB"] * 32), "pve1")
     assert (second.port, second.fingerprint, second.tls_name) == (8006, None, None)
     assert (second.user, second.token_name, second.token_value) == ("mcp@pve", "mcp", primary.token_value)

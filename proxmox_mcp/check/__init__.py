@@ -1,0 +1,32 @@
+"""`proxmox-mcp check`: whether what is configured works, each line with its cause and cure.
+
+A listener or notifier plugs in by one more row in CHECKS.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from mqtt_bridge.settings import Settings
+from proxmox_mcp.check.broker import check_broker
+from proxmox_mcp.check.findings import Finding, passed, render, to_json
+from proxmox_mcp.check.hosts import check_hosts
+from proxmox_mcp.check.local import check_port, check_settings, check_state_dir
+
+__all__ = ["Finding", "passed", "render", "run_checks", "to_json"]
+
+LIMIT = 15.0  # seconds for each host and each other thing; all run at once
+
+# Each gets the settings and its limit in seconds, and ends in time whatever it talks to does.
+CHECKS: tuple[Callable[[Settings, float], Awaitable[list[Finding]]], ...] = (
+    check_hosts,
+    check_broker,
+    check_port,
+    check_state_dir,
+    check_settings,
+)
+
+
+async def run_checks(settings: Settings, *, limit: float = LIMIT) -> list[Finding]:
+    """Everything at once; the findings in the order of CHECKS."""
+    found = await asyncio.gather(*(check(settings, limit) for check in CHECKS))
+    return [finding for findings in found for finding in findings]
