@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from . import control, dispatch, faults, tls
+from . import control, dispatch, faults, power, tls
 from .access import ROOT
 from .lively import live
 from .options import LabOptions
@@ -83,6 +84,7 @@ class Lab:
             await host.up()
         self.control_url = await self._stack.enter_async_context(control.serve(self.fault))
         self.world.on_power = self._power
+        self.world.on_recovery = partial(power.restart, self.world)
         if self.options.lively:
             self.chore(live(self.world))
         return self

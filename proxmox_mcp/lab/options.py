@@ -38,6 +38,8 @@ class LabOptions:
     """Until a proxied call to a hanging node answers 596."""
     hang_timeout: float = 75.0
     """How long `api-hang` keeps a request without an answer before it closes the connection."""
+    ha_recovery: float = 120.0
+    """After so long the HA manager has fenced a lost node and starts its services elsewhere."""
     lively: bool = False
     """Now and then a backup runs or a guest restarts by itself (for the demo's live view)."""
     request_log: int = 20_000

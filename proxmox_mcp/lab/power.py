@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import resources
+from .build import ROOT_SELF
 from .errors import ApiError, TaskError
 from .world import ha_sid
 
@@ -158,6 +159,15 @@ def work(world: World, vmid: int, node: str, kind: GuestKind, step: Step) -> Cal
         await step(world, guest, task)
 
     return run
+
+
+def restart(world: World, guest: Guest) -> None:
+    """Start a guest on behalf of the HA manager."""
+    if world.ha[ha_sid(guest)].state == "started":
+        kind = "qmstart" if guest.kind == "qemu" else "vzstart"
+        world.tasks.start(
+            guest.node, kind, str(guest.vmid), ROOT_SELF, work(world, guest.vmid, guest.node, guest.kind, start)
+        )
 
 
 def ha_managed(world: World, vmid: int) -> bool:

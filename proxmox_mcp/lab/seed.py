@@ -141,6 +141,8 @@ def _guest(world: World, vmid: int, node: str, row: Row) -> Guest:
         guest.running = True
         guest.pid = world.rng.randrange(2_000, 400_000)
         guest.started_at = world.now() - world.rng.uniform(0.1, 9) * 86_400
+    else:
+        del guest.config["onboot"]
     if name == "opnsense":
         guest.config.pop("agent")
     return guest

@@ -38,6 +38,7 @@ class Task:
     warnings: int = 0
     speed: float = 1.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_text: str = "received interrupt"
 
     @property
     def running(self) -> bool:
@@ -61,7 +62,7 @@ class Task:
                 await self.stop.wait()
         except TimeoutError:
             return
-        raise TaskError("received interrupt")
+        raise TaskError(self.stop_text)
 
 
 @dataclass(slots=True)

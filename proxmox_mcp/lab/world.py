@@ -55,6 +55,8 @@ class World:
     """Every agent command: guest, argv, input."""
     on_power: Callable[[Node, bool], None] = field(default=lambda _node, _up: None)
     """Told when a node goes down or comes up, so that its sockets do too."""
+    on_recovery: Callable[[Guest], None] = field(default=lambda _guest: None)
+    """Told when the HA manager has moved a guest off a dead node."""
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     _sorted: list[Guest] = field(default_factory=list)
     _sorted_at: int = -1
@@ -162,6 +164,8 @@ class World:
         self.write_log(self.nodes[task.node], task.full_user, "pvedaemon", f"starting task {task.upid}")
 
     def _log_end(self, task: Task) -> None:
+        if not self.nodes[task.node].online:
+            return
         good = task.status == "OK" or task.status.startswith("WARNINGS")
         text = f"end task {task.upid} {task.status}"
         self.write_log(self.nodes[task.node], task.full_user, "pvedaemon", text, pri=6 if good else 3)
@@ -182,8 +186,21 @@ class World:
         node.online, node.lost_at = False, self.now()
         self.count_votes()
         for task in [task for task in self.tasks.by_node.get(node.name, ()) if task.running]:
+            task.stop_text = "unexpected status"
             task.stop.set()
         self.on_power(node, False)
+        if any(ha_sid(guest) in self.ha for guest in self.guests.values() if guest.node == node.name):
+            self.timers.append(asyncio.get_running_loop().call_later(self.options.ha_recovery, self.recover, node))
+
+    def recover(self, node: Node) -> None:
+        """The HA manager has fenced a lost node: its services start elsewhere, if there is a quorum."""
+        others = [one for one in self.nodes.values() if one.online]
+        if node.online or not self.quorate or not others:
+            return
+        for guest in [one for one in self.guests.values() if one.node == node.name and ha_sid(one) in self.ha]:
+            guest.node, guest.running, guest.report_tick = others[0].name, False, -1
+            self.moved(guest)
+            self.on_recovery(guest)
 
     def _up(self, node: Node) -> None:
         """After a boot, guests with `onboot` run again."""
@@ -194,8 +211,8 @@ class World:
         self.tasks.boot[node.name] = now
         self.count_votes()
         for guest in self.guests.values():
-            if guest.node == node.name and guest.running:
-                guest.running, guest.paused = bool(guest.config.get("onboot")), False
+            if guest.node == node.name:
+                guest.running, guest.paused = bool(guest.config.get("onboot")) and not guest.template, False
                 guest.started_at, guest.report_tick, guest.entry = now, -1, ""
         self.on_power(node, True)
 

@@ -48,6 +48,19 @@ async def test_lost_node(make_lab: MakeLab) -> None:
     assert {rows[api.lab.guest(vmid).key]["status"] for vmid in guests} == {"running"}
 
 
+async def test_ha_guests_of_a_lost_node_start_elsewhere(make_lab: MakeLab) -> None:
+    api = await make_lab(ha_recovery=0.05)
+    vmid = int(next(iter(api.lab.world.ha)).split(":")[1])
+    old = api.lab.guest(vmid).node
+    api.lab.fault("node-down", old)
+    entry = next(name for name, host in api.lab.hosts.items() if name != old and host.listening)
+    async with asyncio.timeout(2):
+        while api.lab.guest(vmid).node == old or not api.lab.guest(vmid).running:
+            await asyncio.sleep(0.01)
+    rows = await api.get("/cluster/resources", host=entry, type="vm")
+    assert next(row for row in rows if row["vmid"] == vmid)["status"] == "running"
+
+
 async def test_two_of_three_nodes_lost_means_no_quorum(api: Client) -> None:
     api.lab.fault("node-down", "pve2")
     api.lab.fault("node-down", "pve3")
@@ -165,6 +178,9 @@ async def test_node_reboots_and_comes_back(make_lab: MakeLab) -> None:
             await asyncio.sleep(0.01)
     rows = {row["id"]: row for row in await api.get("/nodes")}
     assert rows["node/pve3"]["uptime"] < 10
+    mine = [guest for guest in api.lab.world.sorted_guests() if guest.node == "pve3"]
+    assert {guest.running for guest in mine if guest.config.get("onboot")} == {True}
+    assert not any(guest.running for guest in mine if not guest.config.get("onboot"))
 
 
 async def test_wake_on_lan(api: Client) -> None:

@@ -50,18 +50,17 @@ def one_backup_job(call: Call) -> dict[str, Any]:
     return backup_job(call.world, job)
 
 
-def _covers(job: BackupJob, guest: Guest) -> bool:
-    if guest.vmid in job.exclude:
-        return False
-    return guest.vmid in job.vmids or job.everything or bool(job.pool and job.pool == guest.pool)
+def _covered(job: BackupJob, guests: list[Guest]) -> set[int]:
+    named = set(job.vmids)
+    every = {one.vmid for one in guests if one.vmid in named or job.everything or (job.pool and job.pool == one.pool)}
+    return every.difference(job.exclude)
 
 
 def not_backed_up(call: Call) -> list[dict[str, Any]]:
-    jobs = [job for job in call.world.backup_jobs.values() if job.enabled]
+    guests = call.world.sorted_guests()
+    covered = {vmid for job in call.world.backup_jobs.values() if job.enabled for vmid in _covered(job, guests)}
     return [
-        {"vmid": guest.vmid, "name": guest.name, "type": guest.kind}
-        for guest in call.world.sorted_guests()
-        if not any(_covers(job, guest) for job in jobs)
+        {"vmid": guest.vmid, "name": guest.name, "type": guest.kind} for guest in guests if guest.vmid not in covered
     ]
 
 
