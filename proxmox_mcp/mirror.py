@@ -74,6 +74,11 @@ class Mirror:
         return self._bus is not None and self._bus.connected
 
     @property
+    def trouble(self) -> str | None:
+        """Why there is no connection, or why the broker gives nothing."""
+        return self.problem if self.connected else getattr(self._bus, "reason", None) or "There is no connection."
+
+    @property
     def complete(self) -> bool:
         """Whether everything that the manifests list is here, as this connection delivered it."""
         store = self.store

@@ -45,6 +45,15 @@ class Answer(Model):
     )
     notes: tuple[str, ...] = Field(default=(), description="what to know about this answer")
 
+    def text(self) -> str:
+        """The same for people, in a few lines."""
+        return "\n".join(self.notes) or "Done."
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether what was asked for did not happen: the call is then reported as an error."""
+        return False
+
 
 @dataclass(frozen=True)
 class Freshness:
