@@ -171,7 +171,8 @@ def delete_volume(call: Call) -> str:
         storage.on(task.node).remove(volume)
         task.say(f"Removed volume '{volume.volid}'")
 
-    return call.start("imgdel", f"{volume.volid.split(':')[-1]}@{storage.name}".replace(":", "_"), work)
+    owner = f"{volume.vmid}@" if volume.vmid else ""
+    return call.start("imgdel", f"{owner}{storage.name}", work)
 
 
 def prune_preview(call: Call) -> list[dict[str, Any]]:

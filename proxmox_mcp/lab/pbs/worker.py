@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proxmox_mcp.lab.call import Page
 from proxmox_mcp.lab.errors import ApiError
 from proxmox_mcp.lab.upid import well_formed
+from proxmox_mcp.lab.vzlog import iso
 
 if TYPE_CHECKING:
     from proxmox_mcp.lab.tasks import Task
@@ -65,9 +66,18 @@ def task_status(call: Call) -> dict[str, Any]:
     return row if task.running else row | {"exitstatus": task.status, "endtime": task.endtime}
 
 
+def _stamped(task: Task) -> list[str]:
+    """Backup Server writes the time before every line."""
+    last = len(task.log) - 1
+    return [
+        f"{iso(task.endtime if task.status and index == last else task.starttime)}: {text}"
+        for index, text in enumerate(task.log)
+    ]
+
+
 def task_log(call: Call) -> Page:
     task = find_task(call)
-    lines = task.log or ["no content"]
+    lines = _stamped(task) or ["no content"]
     first, limit = call.params.get("start", 0), call.params.get("limit", 50)
     rows = [{"n": index + 1, "t": text} for index, text in enumerate(lines)]
     return Page(rows[first : first + limit if limit else None], len(rows))
