@@ -38,6 +38,11 @@ _NETWORK: tuple[tuple[type[Exception], str, str], ...] = (  # the first that fit
     (ConnectionRefusedError, "No MQTT broker listens at {address}", _HOST),
     (TimeoutError, "There is no answer from the MQTT broker at {address}", _HOST),
     (ConnectionResetError, "The connection to the MQTT broker at {address} was cut while it was made", _TLS_PORT),
+    (
+        ConnectionError,
+        "{address} answers, but not as an MQTT broker",
+        "Check MQTT_PORT, and whether it wants MQTT_TRANSPORT=tcp or websockets.",
+    ),
     (Exception, "There is no connection to the MQTT broker at {address}", _HOST),
 )
 
