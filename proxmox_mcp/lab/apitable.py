@@ -27,6 +27,8 @@ class Method:
     parameters: dict[str, Any]
     permissions: dict[str, Any] | None
     proxied: bool
+    protected: bool
+    """Done by pvedaemon, as root."""
     open: bool
     allow_token: bool
     returns: dict[str, Any]
@@ -64,6 +66,7 @@ def _method(path: str, verb: str, row: dict[str, Any]) -> Method:
         parameters=row["parameters"],
         permissions=row.get("permissions"),
         proxied=row.get("proxyto") == "node",
+        protected=bool(row.get("protected")),
         open=bool(row.get("open")),
         allow_token=bool(row.get("allowtoken", 1)),
         returns=row.get("returns", {}),

@@ -42,6 +42,8 @@ async def answer(world: World, ledger: Ledger, entry: str, ask: Ask) -> Any:
     check_pve(call, row.permissions, values)
     if row.proxied and "node" in found.values:
         await reach(world, entry, found.values["node"])
+    if row.protected and world.nodes[found.values["node"] if row.proxied else entry].daemon_down:
+        raise ApiError(595, "Connection refused", body=False)
     call.params, errors = verify.verify(row, values)
     if errors:
         raise bad_parameters(errors)

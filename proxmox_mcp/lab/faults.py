@@ -46,6 +46,10 @@ FAULTS: tuple[Fault, ...] = (
         "a node takes requests and answers none; proxied calls end with 596",
         mishaps.node_hang,
     ),
+    Fault(
+        "daemon-down", ("NODE",), "pvedaemon dies: calls that need root answer 595, others work", mishaps.daemon_down
+    ),
+    Fault("daemon-up", ("NODE",), "it runs again", mishaps.daemon_up),
     Fault("quorum-loss", (), "the cluster loses its quorum: nothing can be changed", mishaps.quorum_loss),
     Fault("quorum-back", (), "the quorum is back, if enough nodes are up", mishaps.quorum_back),
     Fault("storage-fill", ("STORAGE", "PERCENT"), "a storage or datastore is that full", mishaps.storage_fill),

@@ -129,6 +129,16 @@ def node_hang(lab: Lab, args: list[str]) -> str:
     return f"node {args[0]} {'hangs' if node.hanging else 'answers'}"
 
 
+def daemon_down(lab: Lab, args: list[str]) -> str:
+    _node(lab, args[0]).daemon_down = True
+    return f"pvedaemon on {args[0]} is down"
+
+
+def daemon_up(lab: Lab, args: list[str]) -> str:
+    _node(lab, args[0]).daemon_down = False
+    return f"pvedaemon on {args[0]} is up"
+
+
 def quorum_loss(lab: Lab, _args: list[str]) -> str:
     lab.world.quorate = False
     return "the cluster has lost its quorum"

@@ -159,8 +159,9 @@ class Node:
     """False: a member that never joined; it has no address and no reports."""
     lost_at: float = 0.0
     api_down: bool = False
+    daemon_down: bool = False
+    """pvedaemon is not running: what is done as root gets no answer, the rest does."""
     hanging: bool = False
-    shutting_down: bool = False
     subscription: str = "notfound"
     updates: tuple[tuple[str, str, str], ...] = ()
     """Package, old and new version."""

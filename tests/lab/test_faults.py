@@ -96,6 +96,16 @@ async def test_api_server_down(api: Client) -> None:
     assert (await api("GET", "/version", host="pve2")).status == 200
 
 
+async def test_root_s_daemon_down(api: Client) -> None:
+    api.lab.fault("daemon-down", "pve2")
+    refused = await api("POST", "/nodes/pve2/qemu/101/status/stop")
+    assert (refused.status, refused.reason, refused.text) == (595, "Connection refused", "")
+    assert len(await api.get("/cluster/resources", host="pve2")) > 24
+    assert (await api("POST", "/nodes/pve1/qemu/100/status/stop", host="pve2")).status == 200
+    api.lab.fault("daemon-up", "pve2")
+    assert await api.task("POST", "/nodes/pve2/qemu/101/status/stop") == "OK"
+
+
 async def test_open_connections_are_cut_when_a_host_goes_down(api: Client) -> None:
     api.lab.fault("api-latency", 2000)
     asking = asyncio.create_task(api("GET", "/version", host="pve2"))
