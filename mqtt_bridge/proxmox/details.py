@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from mqtt_bridge import errors
-from mqtt_bridge.model import utc
+from mqtt_bridge.model import StorageState, utc
 from mqtt_bridge.proxmox import rows
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.guests import GuestDetails, GuestRecord
@@ -171,53 +171,58 @@ class Details:
     # --- backups and HA ---------------------------------------------------------------------------------------------
 
     async def _site_wide(self) -> None:
+        ended = self._inventory.backup_ended
         while True:
             if self._inventory.pulse.status in (None, "offline"):
                 await asyncio.sleep(IDLE)
                 continue
             ha = await self._get("cluster", "ha", "status", "current")
             self._inventory.ha = ha if isinstance(ha, list) else None
-            if self._backups_due <= time.monotonic():
+            if ended.is_set() or self._backups_due <= time.monotonic():
+                ended.clear()
                 self._backups_due = time.monotonic() + BACKUPS_EVERY
-                await self._coverage()
-                await self._last_backups()
-            await asyncio.sleep(NODE_EVERY)
+                await self._backups()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NODE_EVERY):
+                    await ended.wait()
 
-    async def _coverage(self) -> None:
-        uncovered = await self._get("cluster", "backup-info", "not-backed-up")
-        known = None if not isinstance(uncovered, list) else {int(r["vmid"]) for r in uncovered}
+    async def _backups(self) -> None:
+        """Coverage and last backups, told together: one change per guest."""
+        uncovered = await self._uncovered()
+        newest = await self._newest()
         guests = self._inventory.guests
-        self._inventory.not_backed_up = None if known is None else tuple(sorted(known & set(guests.records)))
+        self._inventory.not_backed_up = None if uncovered is None else tuple(sorted(uncovered & set(guests.records)))
         for record in list(guests):
-            covered = None if known is None else record.vmid not in known
-            if covered != record.covered:
-                record.covered = covered
+            covered = None if uncovered is None else record.vmid not in uncovered
+            last = max(newest.get(record.vmid, 0.0), record.last_backup or 0.0) or None
+            if (covered, last) != (record.covered, record.last_backup):
+                record.covered, record.last_backup = covered, last
                 guests.touch(record, self._inventory.nodes.online())
 
-    async def _last_backups(self) -> None:
-        newest = {t.guest: _seconds(t.ended_at) for t in reversed(self._inventory.tasks.newest(500)) if _backup(t)}
+    async def _uncovered(self) -> set[int] | None:
+        answer = await self._get("cluster", "backup-info", "not-backed-up")
+        return {int(r["vmid"]) for r in answer} if isinstance(answer, list) else None
+
+    async def _newest(self) -> dict[int, float]:
+        """By VMID, in seconds: from vzdump tasks, and from what is in the storages where that may be seen."""
+        newest: dict[int, float] = {}
+        for task in self._inventory.tasks.newest(500):
+            if task.guest is not None and task.type == "vzdump" and task.status in ("ok", "warning"):
+                newest[task.guest] = max(newest.get(task.guest, 0.0), _seconds(task.ended_at))
         for state in list(self._inventory.storages.states.values()):
-            if "backup" not in state.content or not state.available:
-                continue
-            node = state.node or next((n for n in state.nodes if self._inventory.nodes.online().get(n)), None)
-            content = node and await self._get("nodes", node, "storage", state.storage, "content", content="backup")
-            for row in content or ():
-                vmid = row.get("vmid")
-                if vmid is not None:
-                    newest[int(vmid)] = max(newest.get(int(vmid)) or 0, float(row.get("ctime") or 0))
-        for record in list(self._inventory.guests):
-            found = newest.get(record.vmid)
-            if found and found > (record.last_backup or 0):
-                record.last_backup = found
-                self._inventory.guests.touch(record, self._inventory.nodes.online())
+            for row in await self._backups_in(state) if "backup" in state.content and state.available else ():
+                if row.get("vmid") is not None:
+                    vmid = int(row["vmid"])
+                    newest[vmid] = max(newest.get(vmid, 0.0), float(row.get("ctime") or 0))
+        return newest
 
-    def backups_changed(self) -> None:
-        """A backup has ended: look at the storages at the next turn."""
-        self._backups_due = 0.0
-
-
-def _backup(task: Any) -> bool:
-    return task.type == "vzdump" and task.guest is not None and task.status in ("ok", "warning")
+    async def _backups_in(self, state: StorageState) -> list[rows.Row]:
+        online = self._inventory.nodes.online()
+        node = state.node or next((n for n in state.nodes if online.get(n)), None)
+        if node is None:
+            return []
+        content = await self._get("nodes", node, "storage", state.storage, "content", content="backup")
+        return content if isinstance(content, list) else []
 
 
 def _seconds(stamp: str | None) -> float:

@@ -54,6 +54,7 @@ class Inventory:
         self.ha: Sequence[rows.Row] | None = None
         self.not_backed_up: tuple[int, ...] | None = None
         self.first_poll = asyncio.Event()
+        self.backup_ended = asyncio.Event()
         self.complete = False
         self._sink = sink
         self._emit = emit
@@ -303,6 +304,8 @@ class Inventory:
                 self.hurry()
             elif task.guest is not None:
                 await self.refresh(task.guest)
+            if task.type == "vzdump":
+                self.backup_ended.set()
             if task.status == "failed":
                 self._emit(changes.task_event(task, await self._log_tail(task.upid)))
 

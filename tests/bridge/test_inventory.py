@@ -251,3 +251,11 @@ async def test_hundreds_of_guests_cost_one_call(lab_options: LabOptions) -> None
         await pollers.polled_once()
         assert lab.requests.count("GET", "*/cluster/resources") == 1
         assert len(Watched(lab, pollers).get("manifest")["guests"]) == 400
+
+
+async def test_a_backup_that_ends_is_seen_without_waiting_for_the_next_look(watched: Watched) -> None:
+    vmid = _a_running_guest(watched.lab)
+    await watched.until(lambda: watched.guest(vmid)["backup_covered"] is not None)
+    before = watched.guest(vmid)["last_backup"]
+    await watched.pollers.clients["lab"].post("nodes", watched.guest(vmid)["node"], "vzdump", vmid=vmid, storage="nas")
+    await watched.until(lambda: watched.guest(vmid)["last_backup"] != before, 10)
