@@ -50,7 +50,6 @@ class User:
     enabled: bool = True
     email: str = ""
     groups: tuple[str, ...] = ()
-    password: str = ""
 
 
 @dataclass(frozen=True, slots=True)

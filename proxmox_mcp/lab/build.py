@@ -124,7 +124,7 @@ def add_guest(
     if template:
         config["template"] = 1
         config.pop("onboot")
-    guest = Guest(vmid, kind, node, config, load(world.rng, cpu), pool=pool, created_at=now - 8_000_000)
+    guest = Guest(vmid, kind, node, config, load(world.rng, cpu), pool=pool)
     world.add_guest(guest)
     return guest
 

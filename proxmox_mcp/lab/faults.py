@@ -62,6 +62,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("storage-online", ("STORAGE",), "it is reachable again", mishaps.storage_online),
     Fault("backup-fail", ("VMID",), "the next backup of a guest fails", mishaps.backup_fail),
     Fault("task-fail", ("TYPE", "[TEXT]"), "the next task of a type (qmstart, vzdump, ...) fails", mishaps.task_fail),
+    Fault("task-warn", ("TYPE",), "the next task of a type ends with WARNINGS: 1", mishaps.task_warn),
     Fault("disk-fail", ("NODE", "[DEVICE]"), "a disk's SMART status says FAILED", mishaps.disk_fail),
     Fault("host-down", ("HOST",), "an API server refuses connections; the machine lives on", mishaps.host_down),
     Fault("host-up", ("HOST",), "it listens again", mishaps.host_up),

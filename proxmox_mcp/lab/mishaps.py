@@ -193,6 +193,12 @@ def task_fail(lab: Lab, args: list[str]) -> str:
     return f"the next task of type {args[0]} fails"
 
 
+def task_warn(lab: Lab, args: list[str]) -> str:
+    for tasks in (lab.world.tasks, *(server.tasks for server in lab.world.pbs.values())):
+        tasks.warn_next.add(args[0])
+    return f"the next task of type {args[0]} ends with a warning"
+
+
 def disk_fail(lab: Lab, args: list[str]) -> str:
     node = _node(lab, args[0])
     if not node.disks:

@@ -77,7 +77,7 @@ def _guest(world: World, row: GuestRow) -> None:
     else:
         config = build.lxc_config(world.rng, name, 1, 512, f"local:{vmid}/vm-{vmid}-disk-0.raw,size=4G")
         del config["onboot"]
-    guest = Guest(vmid, kind, node, config | more, _LOAD, created_at=world.now() - 5_000)
+    guest = Guest(vmid, kind, node, config | more, _LOAD)
     guest.pool = "prod" if vmid in (100, 200) else ""
     guest.breaks = _BREAKS.get(vmid, {})
     world.add_guest(guest)

@@ -67,7 +67,6 @@ class Guest:
     pool: str = ""
     snapshots: list[Snapshot] = field(default_factory=list)
     pending: dict[str, Any] = field(default_factory=dict)
-    created_at: float = 0.0
     agent_dead: bool = False
     report: Report | None = None
     """None until pvestatd has reported the guest for the first time."""

@@ -77,6 +77,8 @@ class Tasks:
     running: set[asyncio.Task[None]] = field(default_factory=set)
     fail_next: dict[str, str] = field(default_factory=dict)
     """Task type → error text, for the next task of that type."""
+    warn_next: set[str] = field(default_factory=set)
+    """Types whose next task ends with a warning."""
     on_start: list[Callable[[Task], None]] = field(default_factory=list)
     on_end: list[Callable[[Task], None]] = field(default_factory=list)
     counter: int = 0
@@ -112,6 +114,9 @@ class Tasks:
         text = self.fail_next.pop(task.kind, "")
         try:
             await (_fail(task, text) if text else work(task))
+            if task.kind in self.warn_next:
+                self.warn_next.discard(task.kind)
+                task.warn("something is not as it should be")
         except (TaskError, ApiError) as error:
             self.finish(task, str(error))
         except asyncio.CancelledError:

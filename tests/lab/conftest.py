@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -77,8 +78,6 @@ class Client:
 
     async def settle(self) -> None:
         """Wait until no worker runs."""
-        import asyncio  # noqa: PLC0415
-
         every = [self.lab.world.tasks, *(host.tasks for host in self.lab.world.pbs.values())]
         while any(tasks.running for tasks in every):
             await asyncio.sleep(0.01)

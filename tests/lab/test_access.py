@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxmox_mcp.lab.access import Acl
 from tests.lab.conftest import Client, MakeLab
 
 
@@ -75,8 +76,6 @@ async def test_separated_token_has_no_more_than_its_user(make_lab: MakeLab) -> N
 
 
 async def test_rights_on_a_pool_count_for_its_members(make_lab: MakeLab) -> None:
-    from proxmox_mcp.lab.access import Acl  # noqa: PLC0415
-
     api = await make_lab()
     access = api.lab.world.access
     access.acls += [

@@ -177,6 +177,15 @@ async def test_next_task_of_a_type_fails(api: Client) -> None:
     assert await api.task("POST", "/nodes/pve1/qemu/100/status/reboot") == "OK"
 
 
+async def test_next_task_of_a_type_warns(api: Client) -> None:
+    api.lab.fault("task-warn", "vzdump")
+    upid = (await api("POST", "/nodes/pve1/vzdump", vmid=100, storage="nas")).data
+    await api.settle()
+    assert (await api.get(f"/nodes/pve1/tasks/{upid}/status"))["exitstatus"] == "WARNINGS: 1"
+    assert (await api.get(f"/nodes/pve1/tasks/{upid}/log"))[-1]["t"] == "TASK WARNINGS: 1"
+    assert await api.task("POST", "/nodes/pve1/vzdump", vmid=100, storage="nas") == "OK"
+
+
 async def test_node_reboots_and_comes_back(make_lab: MakeLab) -> None:
     api = await make_lab(speed=40)
     answer = await api("POST", "/nodes/pve3/status", command="reboot")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -102,8 +103,6 @@ async def test_one_host_is_no_cluster(make_lab: MakeLab) -> None:
 
 
 async def test_a_lively_lab_runs_tasks_by_itself(make_lab: MakeLab) -> None:
-    import asyncio  # noqa: PLC0415
-
     api = await make_lab(lively=True, speed=500)
     before = api.lab.world.tasks.counter
     async with asyncio.timeout(5):

@@ -62,7 +62,7 @@ def _new_guest(call: Call, kind: GuestKind) -> Guest:
     )  # fmt: skip
     guest = Guest(
         call.vmid, kind, call.node.name, config, build.load(world.rng, 0.05),
-        pool=params.get("pool", ""), created_at=world.now(),
+        pool=params.get("pool", ""),
     )  # fmt: skip
     resources.newborn(world, guest)
     world.add_guest(guest)
@@ -117,7 +117,7 @@ def _copy(call: Call, source: Guest, newid: int, node: str) -> None:
     if "description" in params:
         config["description"] = params["description"]
     load = Load(source.load.cpu, source.load.memory, source.load.network, source.load.disk, source.load.phase + newid)
-    guest = Guest(newid, source.kind, node, config, load, pool=params.get("pool", ""), created_at=world.now())
+    guest = Guest(newid, source.kind, node, config, load, pool=params.get("pool", ""))
     resources.newborn(world, guest)
     world.add_guest(guest)
 

@@ -74,5 +74,3 @@ class PbsHost:
     fingerprint: str = ""
     datastores: dict[str, Datastore] = field(default_factory=dict)
     jobs: dict[str, PbsJob] = field(default_factory=dict)
-    down: bool = False
-    updates: tuple[tuple[str, str, str], ...] = ()
