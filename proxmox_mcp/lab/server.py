@@ -58,6 +58,7 @@ class Host:
     _runner: web.ServerRunner | None = None
     _site: web.SockSite | None = None
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def url(self) -> str:
@@ -69,8 +70,11 @@ class Host:
 
     async def up(self) -> None:
         """Listen; after the first time on the same port again."""
-        if self._site is not None:
-            return
+        async with self._turn:
+            if self._site is None:
+                self._site = await self._listen()
+
+    async def _listen(self) -> web.SockSite:
         if self._runner is None:
             self._server = web.Server(self._handle, keepalive_timeout=KEEPALIVE, access_log=None)
             self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
@@ -79,18 +83,20 @@ class Host:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", self.port))
         self.port = sock.getsockname()[1]
-        self._site = web.SockSite(self._runner, sock, ssl_context=self.tls)
-        await self._site.start()
+        site = web.SockSite(self._runner, sock, ssl_context=self.tls)
+        await site.start()
+        return site
 
     async def down(self) -> None:
         """Refuse connections from now on and cut those that are open."""
-        site, self._site = self._site, None
-        if site is None or self._server is None:
-            return
-        await site.stop()
-        for connection in list(self._server.connections):
-            if (transport := connection.transport) is not None:
-                transport.abort()
+        async with self._turn:
+            site, self._site = self._site, None
+            if site is None or self._server is None:
+                return
+            await site.stop()
+            for connection in list(self._server.connections):
+                if (transport := connection.transport) is not None:
+                    transport.abort()
 
     async def close(self) -> None:
         self._closing.set()

@@ -76,6 +76,13 @@ class Client:
         assert status["status"] == "stopped"
         return str(status["exitstatus"])
 
+    async def listens(self, host: str, *, yes: bool = True) -> None:
+        """Wait until a host's API server listens, or no longer does."""
+        server = (self.lab.hosts | self.lab.pbs_hosts)[host]
+        async with asyncio.timeout(5):
+            while server.listening != yes:
+                await asyncio.sleep(0.01)
+
     async def settle(self) -> None:
         """Wait until no worker runs."""
         every = [self.lab.world.tasks, *(host.tasks for host in self.lab.world.pbs.values())]

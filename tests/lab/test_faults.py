@@ -31,6 +31,7 @@ async def test_lost_node(make_lab: MakeLab) -> None:
     assert (status["pve2"]["online"], status["lab"]["quorate"]) == (0, 1)
     lost = await api("GET", "/nodes/pve2/status")
     assert (lost.status, lost.reason, lost.text) == (595, "No route to host", "")
+    await api.listens("pve2", yes=False)
     with pytest.raises(aiohttp.ClientConnectionError):
         await api("GET", "/version", host="pve2")
 
@@ -41,7 +42,7 @@ async def test_lost_node(make_lab: MakeLab) -> None:
     assert rows["storage/pve2/local"]["status"] == "unknown"
 
     api.lab.fault("node-up", "pve2")
-    await asyncio.sleep(0.05)
+    await api.listens("pve2")
     assert (await api("GET", "/version", host="pve2")).status == 200
     rows = {row["id"]: row for row in await api.get("/cluster/resources")}
     assert rows["node/pve2"]["status"] == "online"
@@ -82,7 +83,7 @@ async def test_hanging_node(api: Client) -> None:
 
 async def test_api_server_down(api: Client) -> None:
     api.lab.fault("host-down", "pve2")
-    await asyncio.sleep(0.05)
+    await api.listens("pve2", yes=False)
     with pytest.raises(aiohttp.ClientConnectionError):
         await api("GET", "/version", host="pve2")
     answer = await api("GET", "/nodes/pve2/status")
@@ -91,7 +92,7 @@ async def test_api_server_down(api: Client) -> None:
     assert rows["node/pve2"]["status"] == "online"
     url = api.lab.hosts["pve2"].url
     api.lab.fault("host-up", "pve2")
-    await asyncio.sleep(0.05)
+    await api.listens("pve2")
     assert api.lab.hosts["pve2"].url == url
     assert (await api("GET", "/version", host="pve2")).status == 200
 
