@@ -77,13 +77,13 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def _purge(settings: Settings, arguments: argparse.Namespace) -> int:
-    from mqtt_bridge import app, embedded, statedir  # noqa: PLC0415
+    from mqtt_bridge import embedded, statedir  # noqa: PLC0415
     from mqtt_bridge.purge import purge  # noqa: PLC0415
     from mqtt_bridge.topics import Topics  # noqa: PLC0415
 
     names, state_dir = Topics(settings.mqtt.base_topic), settings.general.state_dir
     async with AsyncExitStack() as stack:
-        options = app.broker_options(settings.mqtt)
+        options = statedir.broker_options(settings.mqtt)
         if options is None:
             await stack.enter_async_context(statedir.StateDir(state_dir))
             own = embedded.EmbeddedBroker(

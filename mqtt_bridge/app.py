@@ -18,8 +18,8 @@ from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.pulse import Writer
-from mqtt_bridge.settings import MqttSettings, Settings
-from mqtt_bridge.statedir import StateDir
+from mqtt_bridge.settings import Settings
+from mqtt_bridge.statedir import StateDir, broker_options
 from mqtt_bridge.topics import TABLE, Parsed
 
 log = logging.getLogger(__name__)
@@ -27,25 +27,6 @@ log = logging.getLogger(__name__)
 INFO_EVERY = 10.0
 GOODBYE = 1.5  # seconds for the last publish, `offline`
 GUARDED = [kind.name for kind in TABLE if kind.retain]
-
-
-def broker_options(mqtt: MqttSettings) -> BrokerOptions | None:
-    """The configured broker; None where we bring our own."""
-    if not mqtt.host:
-        return None
-    return BrokerOptions(
-        host=mqtt.host,
-        port=mqtt.port,
-        username=mqtt.username,
-        password=mqtt.password,
-        tls=mqtt.tls,
-        ca_file=mqtt.ca_file,
-        cert_file=mqtt.cert_file,
-        key_file=mqtt.key_file,
-        transport=mqtt.transport,
-        protocol=mqtt.protocol,
-        client_id=mqtt.client_id,
-    )
 
 
 class Bridge:

@@ -17,6 +17,8 @@ from mqtt_bridge.settings import Settings, SiteSettings
 from mqtt_bridge.supervise import Parts
 from mqtt_bridge.topics import Topics
 
+REFRESHED = 100  # guests of a node that are re-read one by one after an action on all of them
+
 
 class Pollers:
     """`async with` it: polls every site into `retained`, which always feeds `loopback`."""
@@ -76,11 +78,14 @@ class Pollers:
         """Wait until every site was polled, well or not."""
         await asyncio.gather(*(i.first_poll.wait() for i in self.inventories.values()))
 
-    async def refresh(self, site: str, vmid: int | None = None) -> None:
-        """Re-read one guest (or the site) now and publish it: after an action."""
+    async def refresh(self, site: str, changed: int | str) -> None:
+        """Re-read a guest (VMID), or the guests of a node (name), now and publish them: after an action."""
         inventory = self.inventories.get(site)
-        if isinstance(inventory, Inventory):
-            if vmid is not None:
-                await inventory.refresh(vmid)
-            else:
-                inventory.hurry()
+        if not isinstance(inventory, Inventory):
+            return
+        if isinstance(changed, int):
+            await inventory.refresh(changed)
+            return
+        inventory.hurry()
+        guests = [g.vmid for g in inventory.guests if g.node == changed][:REFRESHED]
+        await asyncio.gather(*(inventory.refresh(vmid) for vmid in guests))

@@ -1,4 +1,4 @@
-"""STATE_DIR: one owner at a time, private files, and where a local owner tells others which broker it uses."""
+"""STATE_DIR: one owner at a time, private files, and which broker others of the same STATE_DIR are to use."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 from mqtt_bridge.broker import BrokerOptions
 from mqtt_bridge.errors import BridgeError, StateDirBusyError
 from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings import MqttSettings
 
 if sys.platform == "win32":
     import msvcrt
@@ -100,6 +101,25 @@ class StateDir:
                 }
             ),
         )
+
+
+def broker_options(mqtt: MqttSettings) -> BrokerOptions | None:
+    """The configured broker; None where we bring our own."""
+    if not mqtt.host:
+        return None
+    return BrokerOptions(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=mqtt.password,
+        tls=mqtt.tls,
+        ca_file=mqtt.ca_file,
+        cert_file=mqtt.cert_file,
+        key_file=mqtt.key_file,
+        transport=mqtt.transport,
+        protocol=mqtt.protocol,
+        client_id=mqtt.client_id,
+    )
 
 
 @dataclass(frozen=True)

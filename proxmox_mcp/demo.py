@@ -33,7 +33,9 @@ async def demo(arguments: argparse.Namespace) -> int:
     from proxmox_mcp.serving import Served  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
-        state_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="proxmox-mcp-demo-", ignore_cleanup_errors=True))
+        state_dir = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="proxmox-mcp-demo-", ignore_cleanup_errors=True)
+        )
         # the lab's own port is only known once it runs, so that wrong --set values are told after it has started
         logs.set_up(GeneralSettings(), quiet=sys.stdout.isatty())
         lab = await stack.enter_async_context(Lab(_options(arguments, lively=True)))
@@ -159,4 +161,4 @@ def _connect_lines(mqtt: BrokerOptions, url: str, settings: Settings, env: Mappi
     yield f"MQTT explorer  host {mqtt.host}  port {mqtt.port}  user {mqtt.username or '-'}  password {password or '-'}"
     yield f"break things   {CONTROL}={env.get(CONTROL, '')} proxmox-mcp lab fault node-down pve2"
     if settings.permission.mcp_allow == "read":
-        yield "control        read only; start with --set PROXMOX_ALLOW_ELEVATED=true to let agents start and stop guests"
+        yield "control        read only; start with --set PROXMOX_ALLOW_ELEVATED=true to let agents control guests"

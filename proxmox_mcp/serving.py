@@ -3,25 +3,34 @@
 import argparse
 import asyncio
 import dataclasses
+import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
-from mqtt_bridge import logs, statedir
+from mqtt_bridge import logs
+from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Bus, OnMessages
 from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.model import utc
+from mqtt_bridge.proxmox.actions import Actions, After
+from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import Settings, load
-from mqtt_bridge.statedir import LocalOwner
+from mqtt_bridge.statedir import LocalOwner, broker_options, local_owner
 from mqtt_bridge.topics import Topics
-from proxmox_mcp.state import State
+from proxmox_mcp.metrics import Metrics, Row
+from proxmox_mcp.server import ProxmoxServer, build_server, run_stdio
+from proxmox_mcp.state import Fallback, State
 
 if TYPE_CHECKING:
     from mqtt_bridge.app import Bridge
+
+log = logging.getLogger(__name__)
 
 MAX_PACKET = 4 << 20  # bytes of one message that a mirror takes: the manifest of a very large site fits
 
@@ -33,21 +42,159 @@ def bus_factory(options: BrokerOptions, role: str) -> Callable[[OnMessages], Abs
 
 def find_broker(settings: Settings) -> LocalOwner | None:
     """The configured broker, else that of the bridge that owns our STATE_DIR; None: there is none to read from."""
-    from mqtt_bridge.app import broker_options  # noqa: PLC0415 -- not before it is needed
-
     configured = broker_options(settings.mqtt)
     if configured:
         return LocalOwner(configured, settings.mqtt.base_topic)
-    return statedir.local_owner(settings.general.state_dir)
+    return local_owner(settings.general.state_dir)
 
 
 @asynccontextmanager
 async def private_poller(settings: Settings) -> AsyncIterator[Loopback]:
     """A poller of our own, with no broker: what reads fall back on while no bridge is online."""
-    from mqtt_bridge.pollers import Pollers  # noqa: PLC0415
+    from mqtt_bridge.pollers import Pollers  # noqa: PLC0415 -- not before it is needed
     from mqtt_bridge.proxmox.pulse import Writer  # noqa: PLC0415
 
     writer = Writer("private", secrets.token_hex(8), utc(time.time()) or "")
     async with Pollers(settings, writer) as pollers:
         pollers.poll()
         yield pollers.loopback
+
+
+def _actions(settings: Settings, clients: Mapping[str, ProxmoxClient], after: After | None) -> Actions:
+    return Actions(clients, settings.permission, Audit(settings.general.state_dir), after=after)
+
+
+class Served:
+    """`async with` it: the bridge and the MCP server over HTTP in one process. `url` is where MCP answers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        embedded_port: int | None = None,
+        standby: bool = False,
+    ) -> None:
+        from mqtt_bridge.app import Bridge  # noqa: PLC0415 -- `stdio` needs none of it
+
+        self.bridge: Bridge = Bridge(settings, standby=standby, embedded_port=embedded_port)
+        self.state: State
+        self.url = ""
+        self._settings = settings
+        self._address = (host, port)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        from proxmox_mcp.http import HttpServer  # noqa: PLC0415
+
+        async with AsyncExitStack() as stack:
+            bridge = await stack.enter_async_context(self.bridge)
+            self.state = await stack.enter_async_context(self._state(bridge))
+            metrics = Metrics()
+            metrics.watch(bridge.pollers.clients)
+            metrics.sources.append(lambda: bridge_rows(bridge))
+            clients = bridge.pollers.clients
+            actions = _actions(self._settings, clients, bridge.pollers.refresh)
+            server = build_server(self._settings, self.state, actions, clients, metrics)
+            host, port = self._address
+            http_server = HttpServer(server, host=host, port=port, healthy=lambda: healthy(bridge))
+            self.url = (await stack.enter_async_context(http_server)).url
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def _state(self, bridge: "Bridge") -> State:
+        @asynccontextmanager
+        async def own_poller() -> AsyncIterator[Loopback]:
+            yield bridge.pollers.loopback
+
+        sites = [s.slug for s in self._settings.sites]
+        return State(bus_factory(bridge.options, "mcp"), own_poller, names=bridge.pollers.retained.names, sites=sites)
+
+
+def healthy(bridge: "Bridge") -> bool:
+    """What /health says: the broker takes what we publish, and at least one site answers."""
+    states = [inventory.pulse.status for inventory in bridge.pollers.inventories.values()]
+    return bridge.broker.connected and any(state not in (None, "offline") for state in states)
+
+
+def bridge_rows(bridge: "Bridge") -> list[Row]:
+    """Polls and publishes, for /metrics."""
+    stats = bridge.pollers.retained.stats
+    text = "Publishes of retained topics, by outcome"
+    rows = [
+        Row("proxmox_mqtt_publishes_total", "counter", text, stats[name], {"outcome": name})
+        for name in ("published", "refused", "foreign_writes", "leftovers")
+    ]
+    rows.append(Row("proxmox_mqtt_connected", "gauge", "Whether the bridge has its broker", bridge.broker.connected))
+    for site, inventory in bridge.pollers.inventories.items():
+        pulse, labels = inventory.pulse, {"site": site}
+        rows += [
+            Row("proxmox_polls_total", "counter", "Polls of a site", pulse.polls, labels),
+            Row("proxmox_failed_polls_total", "counter", "Polls that brought nothing", pulse.failed_polls, labels),
+        ]
+    return rows
+
+
+@asynccontextmanager
+async def _reader(settings: Settings, role: str) -> AsyncIterator[ProxmoxServer]:
+    """The MCP server of a process that starts no bridge."""
+    found = find_broker(settings)
+    fallback: Fallback = lambda: private_poller(settings)  # noqa: E731 -- typed by its name
+    sites = [s.slug for s in settings.sites]
+    names = Topics(found.base_topic if found else settings.mqtt.base_topic)
+    async with AsyncExitStack() as stack:
+        clients = {s.slug: await stack.enter_async_context(ProxmoxClient(s, settings.api)) for s in settings.sites}
+        bus = bus_factory(found.options, role) if found else None
+        state = await stack.enter_async_context(State(bus, fallback if clients else None, names=names, sites=sites))
+        metrics = Metrics()
+        metrics.watch(clients)
+        yield build_server(settings, state, _actions(settings, clients, None), clients, metrics)
+
+
+def _start(arguments: argparse.Namespace) -> Settings:
+    settings = load(os.environ, arguments.env_file)
+    if getattr(arguments, "host", None):
+        # the rule on listening beyond loopback must judge the address that is really used
+        settings = dataclasses.replace(settings, mcp=dataclasses.replace(settings.mcp, host=arguments.host))
+    logs.set_up(settings.general)
+    for sentence in (*settings.warnings, *settings.unavailable):
+        log.warning("%s", sentence)
+    return settings
+
+
+async def serve(arguments: argparse.Namespace) -> int:
+    """`proxmox-mcp serve`."""
+    from mqtt_bridge.__main__ import stop_signals  # noqa: PLC0415
+
+    settings = _start(arguments)
+    async with Served(settings, host=arguments.host, port=arguments.port, standby=arguments.standby) as served:
+        log.info("MCP answers at %s", served.url)
+        await asyncio.wait([stop_signals(), served.bridge.fatal], return_when=asyncio.FIRST_COMPLETED)
+        if served.bridge.fatal.done():
+            served.bridge.fatal.result()
+    return 0
+
+
+async def http(arguments: argparse.Namespace) -> int:
+    """`proxmox-mcp http`."""
+    from mqtt_bridge.__main__ import stop_signals  # noqa: PLC0415
+    from proxmox_mcp.http import HttpServer  # noqa: PLC0415
+
+    settings = _start(arguments)
+    async with _reader(settings, "http") as server, HttpServer(server, host=arguments.host, port=arguments.port) as web:
+        log.info("MCP answers at %s", web.url)
+        await stop_signals()
+    return 0
+
+
+async def stdio(arguments: argparse.Namespace) -> int:
+    """`proxmox-mcp stdio`."""
+    async with _reader(_start(arguments), "stdio") as server:
+        await run_stdio(server)
+    return 0
