@@ -44,17 +44,15 @@ async def test_a_socket_without_a_connect_is_hung_up(amqtt: BrokerOptions, monke
         writer.close()
 
 
-async def test_huge_packets_are_not_read(amqtt: BrokerOptions) -> None:
-    for first in (b"", _connect_packet(amqtt, keepalive=60)):
-        reader, writer = await asyncio.open_connection(amqtt.host, amqtt.port)
-        writer.write(first)
-        if first:
-            assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
-        writer.write((b"\x30" if first else b"\x10") + b"\x80\x80\x80\x19")  # 50 MB are announced
-        async with asyncio.timeout(3):
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await reader.readexactly(1)
-        writer.close()
+async def test_huge_messages_are_not_read(amqtt: BrokerOptions) -> None:
+    reader, writer = await asyncio.open_connection(amqtt.host, amqtt.port)
+    writer.write(_connect_packet(amqtt, keepalive=60))
+    assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
+    writer.write(b"\x30\x80\x80\x80\x19" + b"\x00\x01t")  # PUBLISH, 50 MB announced
+    async with asyncio.timeout(3):
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+    writer.close()
     async with Broker(amqtt) as bus, asyncio.timeout(5):
         await bus.wait_connected()
         await bus.publish("t", b"x" * 900_000)
@@ -86,17 +84,20 @@ async def test_a_reader_that_stops_reading_does_not_hold_up_the_others(amqtt: Br
 
 
 async def test_what_was_acknowledged_before_a_goodbye_is_passed_on(amqtt: BrokerOptions) -> None:
+    """On Python 3.12 and later, amqtt as it comes acknowledges these 100 and passes 1 on."""
     inbox = Inbox()
     async with Broker(amqtt, inbox.put) as watcher:
         await watcher.wait_connected()
         await watcher.subscribe(["t/#"], qos=1)
-        for turn in range(5):
-            async with Broker(amqtt) as sender:
-                await sender.wait_connected()
-                async with asyncio.TaskGroup() as group:
-                    for number in range(50):
-                        group.create_task(sender.publish(f"t/{turn}/{number}", b"x", qos=number % 2))
-        assert len(await inbox.has(250)) == 250
+        reader, writer = await asyncio.open_connection(amqtt.host, amqtt.port)
+        publishes = [b"\x32\x07\x00\x03t/x" + number.to_bytes(2, "big") for number in range(1, 101)]
+        writer.write(_connect_packet(amqtt, keepalive=60))
+        await reader.readexactly(4)
+        writer.write(b"".join(publishes))
+        writer.write(b"\xe0\x00")
+        await reader.readexactly(4 * len(publishes))  # every PUBACK
+        writer.close()
+        assert len(await inbox.has(100)) == 100
 
 
 async def test_a_bridge_its_mirrors_and_a_reader(amqtt: BrokerOptions) -> None:
