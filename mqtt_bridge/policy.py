@@ -178,7 +178,7 @@ def _approval(case: Case) -> Refusal | None:
         return None
     return Refusal(
         f"{case.act.title} is of risk {case.act.risk!r}, which needs an approval, and this version has none yet.",
-        "Do it in Proxmox itself, or set APPROVAL_REQUIRED= (empty) to do without approvals at your own risk.",
+        "Do it in Proxmox itself, or set APPROVAL_REQUIRED=none to do without approvals at your own risk.",
         "APPROVAL_REQUIRED",
     )
 

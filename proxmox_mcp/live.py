@@ -30,6 +30,8 @@ COLOURS = {
     "unknown": "magenta",
 }
 HOT, WARM = 90, 75  # percent
+HEAD = box.SIMPLE_HEAD
+FRAME = 3  # lines of a table beside its rows: title, head, rule
 NARROW = 100  # columns below which guests and changes do not fit beside each other
 
 
@@ -57,8 +59,12 @@ def size(value: float | None) -> str:
 
 
 def clock(stamp: str | None) -> str:
-    """An ISO time as local hours, minutes, seconds."""
-    return datetime.fromisoformat(stamp).astimezone().strftime("%H:%M:%S") if stamp else ""
+    """An ISO time as people here read it: the time of today, the day of what is older."""
+    if not stamp:
+        return ""
+    local = datetime.fromisoformat(stamp).astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%d %b   ")
 
 
 def event_line(event: Event) -> Text:
@@ -75,7 +81,7 @@ def task_line(task: TaskInfo) -> Text:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=HEAD, expand=True, show_edge=False)
     for column in columns:
         table.add_column(column, no_wrap=True, justify="right" if column.endswith("%") else "left")
     return table
@@ -89,24 +95,32 @@ class LiveView:
         self._connect = connect
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        height = options.max_height or options.size.height
-        head = Group(self._sites(), self._nodes())
-        connect = Panel(Text("\n".join(self._connect)), title="connect", title_align="left", border_style="blue")
-        rows = 3 + len(self._view.sites()) + 3 + sum(1 for _ in self._view.nodes())
-        below = len(self._connect) + 2 if self._connect else 0
-        middle = max(6, height - rows - below)
+        height = options.height or options.size.height
+        sites = FRAME + len(self._view.sites()) + 1
+        nodes = FRAME + sum(1 for _ in self._view.nodes()) + 1
+        wide = max(20, options.max_width - 4)
+        below = sum(-(-len(line) // wide) for line in self._connect) + 2 if self._connect else 0
+        middle = max(FRAME + 2, height - sites - nodes - below)
         layout = Layout()
-        parts = [Layout(head, size=rows), Layout(self._middle(options.max_width, middle), size=middle)]
+        parts = [
+            Layout(self._sites(), size=sites),
+            Layout(self._nodes(), size=nodes),
+            Layout(self._middle(options.max_width, middle), size=middle),
+        ]
         if self._connect:
-            parts.append(Layout(connect, size=below))
+            lines = Text("\n".join(self._connect), overflow="fold")
+            parts.append(Layout(Panel(lines, title="connect", title_align="left", border_style="blue"), size=below))
         layout.split_column(*parts)
         yield layout
 
     def _middle(self, width: int, height: int) -> Layout:
-        guests = Layout(self._guests(height - 4), ratio=3)
-        news = Layout(self._news(height // 2 - 2), ratio=2)
         layout = Layout()
-        (layout.split_row if width >= NARROW else layout.split_column)(guests, news)
+        if width >= NARROW:
+            news = Layout(self._news(height // 2 - 2), ratio=2)
+            layout.split_row(Layout(self._guests(height - FRAME), ratio=3), news)
+        else:
+            half = height // 2
+            layout.split_column(Layout(self._guests(half - FRAME), size=half), Layout(self._news(half // 2 - 2)))
         return layout
 
     def _sites(self) -> Table:
@@ -139,7 +153,7 @@ class LiveView:
             share(figures.mem_percent if figures else None),
             share(figures.disk_percent if figures else None),
             "–" if load is None else f"{load:.2f}",
-            (node.state.version or "").removeprefix("pve-manager/").split("/")[0],
+            [*(node.state.version or "").split("/"), "", ""][1],
         )
 
     def _guests(self, limit: int) -> Table:
@@ -169,20 +183,17 @@ class LiveView:
             share(figures.mem_percent if figures else None),
         )
 
-    def _news(self, limit: int) -> Group:
-        return Group(
-            _lines("Last changes", (event_line(e) for e in self._view.events()[:limit])),
-            _lines("Last tasks", (task_line(t) for t in self._view.tasks()[:limit])),
+    def _news(self, limit: int) -> Layout:
+        layout = Layout()
+        layout.split_column(
+            Layout(_lines("Last changes", (event_line(e) for e in self._view.events()[:limit]))),
+            Layout(_lines("Last tasks", (task_line(t) for t in self._view.tasks()[:limit]))),
         )
+        return layout
 
 
-def _lines(title: str, lines: Iterable[Text]) -> Table:
-    table = _table(title, "")
-    table.show_header = False
-    empty = True
-    for line in lines:
-        table.add_row(line)
-        empty = False
-    if empty:
-        table.add_row(Text("none yet", "bright_black"))
-    return table
+def _lines(title: str, lines: Iterable[Text]) -> Group:
+    shown = list(lines) or [Text("none yet", "bright_black")]
+    for line in shown:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(Text(title, "bold italic"), *shown)

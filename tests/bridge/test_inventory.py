@@ -48,7 +48,7 @@ async def test_details_arrive(watched: Watched) -> None:
 
 
 async def test_unchanged_is_not_published_again(watched: Watched) -> None:
-    await watched.until(lambda: all(g.details.at for g in watched.pollers.inventories["lab"].guests))
+    await watched.until(lambda: all(g.details.at for g in watched.inventory.guests))
     await asyncio.sleep(0.5)
     topics = [
         watched.pollers.retained.names.build("guest", site="lab", vmid=v) for v in watched.get("manifest")["guests"]
@@ -82,7 +82,7 @@ async def test_a_guest_that_was_stopped_says_by_whom(watched: Watched, kind: str
     await watched.until(lambda: watched.guest(vmid)["stopped_by"] == "root@pam!full")
     await client.post("nodes", node, kind, vmid, "status", "start")
     await watched.until(lambda: watched.guest(vmid)["status"] == "running")
-    assert watched.guest(vmid)["stopped_by"] is None
+    assert watched.guest(vmid)["stopped_by"] is None, "a guest that runs was stopped by nobody"
     await watched.until(lambda: "guest.started" in watched.kinds())
     assert "guest.stopped.unexpected" not in watched.kinds()
 
@@ -121,7 +121,7 @@ async def test_gone_is_published_unavailable_first(watched: Watched) -> None:
             seen.append(value.available)  # type: ignore[attr-defined]
         return put(kind, value, **ids)  # type: ignore[arg-type]
 
-    watched.pollers.retained.put = record  # type: ignore[method-assign,assignment]
+    watched.pollers.retained.put = record  # type: ignore[method-assign]
     watched.lab.fault("guest-destroy", victim)
     await watched.until(lambda: watched.guest(victim) is None)
     assert seen

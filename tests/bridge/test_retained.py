@@ -154,7 +154,8 @@ async def test_leftovers_are_cleared_only_for_sites_that_were_seen_completely(
 
 
 async def test_a_loopback_client_is_a_bus_too() -> None:
-    hub, got = Loopback(), []
+    hub = Loopback()
+    got: list[Message] = []
     async with LoopbackClient(hub, got.extend) as reader, hub.client() as writer:
         await reader.subscribe([NAMES.filter("site_state")])
         held = Retained(NAMES)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mqtt_bridge.model import Event
 from mqtt_bridge.pollers import Pollers
+from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.settings import Settings
 from proxmox_mcp.lab import Lab
@@ -36,6 +37,13 @@ class Watched:
             emit(event)
 
         pollers.events.emit = record  # type: ignore[method-assign]
+
+    @property
+    def inventory(self) -> Inventory:
+        """The site `lab`'s."""
+        found = self.pollers.inventories["lab"]
+        assert isinstance(found, Inventory)
+        return found
 
     def get(self, kind: str, site: str = "lab", **ids: str | int) -> Any:
         held = self.pollers.retained.held.get(self.pollers.retained.names.build(kind, site=site, **ids))
