@@ -1,7 +1,7 @@
 """MCP over HTTP: one Starlette app with /mcp, /health and /metrics behind one guard, and uvicorn around it.
 
-The guard comes first and holds for every route: exact host, exact origin, body size, bearer token. Only /health is open,
-and it says only ok or not.
+The guard comes first and holds for every route: exact host, exact origin, body size, bearer token. Only /health is
+open, and it says only ok or not.
 """
 
 import asyncio
@@ -191,10 +191,8 @@ class HttpServer:
 
     async def __aenter__(self) -> Self:
         if not is_loopback(self._host) and not self._mcp.auth_token:
-            raise SettingsError(
-                [f"MCP_AUTH_TOKEN is not set, and {self._host} can be reached from other machines: set a token, or listen "
-                 "on 127.0.0.1 (MCP_HTTP_HOST)."]
-            )  # fmt: skip
+            problem = f"MCP_AUTH_TOKEN is not set, and {self._host} can be reached from other machines: set a token"
+            raise SettingsError([f"{problem}, or listen on 127.0.0.1 (MCP_HTTP_HOST)."])
         listener = _listen(self._host, self._port)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(

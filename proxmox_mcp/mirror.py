@@ -13,7 +13,6 @@ from typing import Self
 
 from mqtt_bridge.bus import Bus, Message, OnMessages
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
-from mqtt_bridge.model import GuestState
 from mqtt_bridge.topics import KINDS, TABLE, Topics
 from proxmox_mcp.store import LISTS, MAX_BYTES, MAX_TOPICS, REQUIRED, Key, Store
 
@@ -28,6 +27,7 @@ IDLE = 0.15  # seconds without a message after which a broker is taken to have s
 LONGEST = 20.0  # seconds that one filter may take
 BATCH = 200  # topics of one subscription to what is missing
 FIRST = tuple(k.name for k in TABLE if k.retain and k.name not in LISTS)
+RUNNING = b'"status":"running"'
 # the order keeps each burst below what a broker queues for one subscriber
 ROUNDS = (("node", "node_metrics", "storage", "shared_storage", "datastore"), ("guest",), ("guest_metrics",))
 
@@ -145,6 +145,7 @@ class Mirror:
         self._asked = {*store.sites(), *self.sites}
         for site in sorted(self._asked):
             for kinds in ROUNDS:
+                self._expect_no_figures_of_the_stopped(site)
                 filters = [store.names.filter(kind, site=site) for kind in kinds]
                 await self._ask(bus, filters, lambda site=site, kinds=kinds: self._round_done(site, kinds))  # type: ignore[misc]
         await self._fetch(bus, self._unseen())
@@ -218,14 +219,16 @@ class Mirror:
         return not any(self.store.unseen(site, kind) for kind in kinds)
 
     def _unseen(self) -> list[Key]:
-        """What must be there and has not come; of figures, those of running guests."""
+        """What must be there and has not come, and the figures of running guests."""
         store = self.store
         keys = [(site, kind, name) for (site, kind), names in store.awaited.items() for name in names]
-        return [key for key in keys if key[1] in REQUIRED or self._runs(key)]
+        return [key for key in keys if key[1] in REQUIRED or key[1] == "guest_metrics"]
 
-    def _runs(self, key: Key) -> bool:
-        guest = self.store.get(key[0], "guest", key[2]) if key[1] == "guest_metrics" else None
-        return isinstance(guest, GuestState) and guest.status == "running"
+    def _expect_no_figures_of_the_stopped(self, site: str) -> None:
+        """Waiting for them would cost an idle time; judged by the raw text, since reading 10 000 takes its time."""
+        states = self.store.tables.get((site, "guest"), {})
+        names = self.store.unseen(site, "guest_metrics")
+        names -= {name for name in names if name in states and RUNNING not in states[name].raw}
 
     def _fresh(self, topic: str) -> bool:
         entry = self.store.topics.get(topic)

@@ -175,7 +175,7 @@ class Store:
     def _add(self, parsed: Parsed, message: Message) -> Key | None:
         ids = dict(parsed.ids)
         key = (ids.pop("site", ""), parsed.kind.name, "/".join(ids.values()))
-        if not self._room(key, len(message.payload)):
+        if self._too_large(parsed, message.payload) or not self._room(key, len(message.payload)):
             return None
         late = key[1] in LISTS and _plausible(key[1], message.payload)
         value = None if late else self._validate(parsed, message.payload)
@@ -205,13 +205,17 @@ class Store:
     def _validate(self, parsed: Parsed, raw: bytes) -> Model | str | None:
         """The value, or None (counted) where it is too large, malformed or about something else than its topic."""
         kind, model = parsed.kind.name, parsed.kind.payload
-        if len(raw) > LARGE.get(kind, SMALL):
-            self.stats["oversized"] += 1
+        if self._too_large(parsed, raw):
             return None
         value = _word(kind, raw) if not issubclass(model, Model) else _model(model, parsed.ids, raw)
         if value is None:
             self.stats["invalid"] += 1
         return value
+
+    def _too_large(self, parsed: Parsed, raw: bytes) -> bool:
+        large = len(raw) > LARGE.get(parsed.kind.name, SMALL)
+        self.stats["oversized"] += large
+        return large
 
     def _room(self, key: Key, more: int) -> bool:
         if len(self.topics) < self.max_topics and self.size + more <= self.max_bytes:
