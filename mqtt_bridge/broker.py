@@ -1,294 +1,23 @@
-"""The only paho user: one connection to an MQTT broker that is made again and again, behind the interface of `bus`.
-
-paho's own reconnect is not used. Each connection is a fresh client with a thread of its own (`_Link`), so that nothing
-of a lost one (queued publishes, message ids) reaches the next, and the asyncio side alone decides when to try again.
-"""
+"""A bus on an MQTT broker: it connects by itself, says why it cannot, and connects again after each loss."""
 
 import asyncio
 import random
 import secrets
-import socket
-import ssl
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
-
-from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from typing import Self
 
 from mqtt_bridge import broker_reasons
-from mqtt_bridge.bus import Message, OnMessages
-from mqtt_bridge.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError
-from mqtt_bridge.secret import Secret
+from mqtt_bridge.broker_link import Link, gone
+from mqtt_bridge.broker_options import BrokerOptions, Version, Will
+from mqtt_bridge.bus import OnMessages
+from mqtt_bridge.errors import BrokerError, BrokerRefusedError
 
-Version = Literal["5", "3.1.1"]
+__all__ = ["Broker", "BrokerOptions", "Will"]
 
-OUTSTANDING = 200  # publishes that wait for their acknowledgement at once; more await their turn
-UNREAD = 20_000  # messages between the network thread and the loop before the thread stops reading
 STEADY = 10.0  # seconds that a connection must have lived to count as a good one
-GOODBYE = 1.0  # seconds that a broker gets to take our DISCONNECT
 _HEADERS = 64  # bytes of a PUBLISH beside topic and payload, generously
 _TRY_OLDER = {broker_reasons.WRONG_VERSION, broker_reasons.NO_ANSWER}
-
-
-@dataclass(frozen=True)
-class BrokerOptions:
-    """Where the broker is and who we are. `keepalive` (s): a frozen broker is noticed after at most twice that."""
-
-    host: str
-    port: int = 1883
-    username: str | None = None
-    password: Secret | None = None
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    transport: Literal["tcp", "websockets"] = "tcp"
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    client_id: str | None = None
-    keepalive: int = 4
-
-    @property
-    def address(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class Will:
-    """What the broker publishes when this connection is lost without a goodbye."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Ack:
-    """An acknowledgement: per item the reason code's name if it is a failure, else empty."""
-
-    mid: int
-    failures: tuple[str, ...]
-
-
-class _Link:
-    """One connection, from CONNECT to its loss. Callbacks run in its thread, everything else on the loop."""
-
-    def __init__(
-        self, options: BrokerOptions, version: Version, client_id: str, will: Will | None, max_packet: int
-    ) -> None:
-        self.version = version
-        self.dropped = 0
-        self.max_outgoing: int | None = None
-        self.slots = asyncio.Semaphore(OUTSTANDING)
-        self._receive_maximum = OUTSTANDING
-        self._options = options
-        self._max_packet = max_packet
-        self._loop = asyncio.get_running_loop()
-        self.opened: asyncio.Future[BrokerError | None] = self._loop.create_future()
-        self.closed: asyncio.Future[BrokerError] = self._loop.create_future()
-        self.on_messages: OnMessages | None = None
-        self._pending: dict[int, asyncio.Future[tuple[str, ...]]] = {}
-        self._inbox: deque[Message | _Ack] = deque()
-        self._drain_planned = False
-        self._drained = threading.Event()
-        self._abandoned = threading.Event()
-        self._accepted = False
-        self._error: BrokerError | None = None
-        self._client = self._new_client(client_id, will)
-        name = f"mqtt-{options.address}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _new_client(self, client_id: str, will: Will | None) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=MQTTv5 if self.version == "5" else MQTTv311,
-            transport=self._options.transport,
-            reconnect_on_failure=False,
-        )
-        client.max_inflight_messages_set(OUTSTANDING)
-        if self._options.username is not None:
-            password = self._options.password
-            client.username_pw_set(self._options.username, password.reveal() if password else None)
-        if will:
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = lambda _c, _u, mid, code, _p: self._put(_Ack(mid, _failures([code])))
-        client.on_subscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
-        client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
-        client.on_socket_register_write = _leave_writing_to_the_thread
-        client.on_socket_open = _send_at_once
-        return client
-
-    # --- the network thread ------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            self._connect()
-            if self._abandoned.is_set():
-                self._client.disconnect()
-            while self._client.loop(1.0) == MQTT_ERR_SUCCESS:
-                pass
-        except BrokerError as error:
-            self._error = error
-        except (OSError, ValueError) as error:
-            self._error = broker_reasons.from_exception(self._options.address, error)
-        finally:
-            self._call(self._finish)
-
-    def _connect(self) -> None:
-        options = self._options
-        if options.tls:
-            self._client.tls_set_context(_tls_context(options))
-        if self.version == "5":
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.MaximumPacketSize = self._max_packet
-            self._client.connect(options.host, options.port, options.keepalive, clean_start=True, properties=properties)
-        else:
-            self._client.connect(options.host, options.port, options.keepalive)
-
-    def _on_connect(
-        self, _client: Client, _userdata: object, _flags: ConnectFlags, code: ReasonCode, properties: Properties | None
-    ) -> None:
-        if code.is_failure:
-            self._error = broker_reasons.refused(self._options.address, str(code))
-            return
-        self._accepted = True
-        self.max_outgoing = getattr(properties, "MaximumPacketSize", None)
-        self._receive_maximum = getattr(properties, "ReceiveMaximum", OUTSTANDING)
-        self._call(self._set_opened)
-
-    def _on_disconnect(
-        self, _client: Client, _userdata: object, flags: DisconnectFlags, code: ReasonCode, _p: Properties | None
-    ) -> None:
-        if self._error is not None or self._abandoned.is_set():
-            return
-        address, reason = self._options.address, str(code)
-        if self._accepted:
-            self._error = broker_reasons.lost(address, reason, by_broker=flags.is_disconnect_packet_from_server)
-        elif reason == "Keep alive timeout":
-            self._error = broker_reasons.silent(address)
-        else:
-            self._error = broker_reasons.refused(address, broker_reasons.NO_ANSWER)
-
-    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            self.dropped += 1
-            return
-        if len(message.payload) + len(topic) > self._max_packet:
-            self.dropped += 1
-            return
-        self._put(
-            Message(
-                topic,
-                bytes(message.payload),
-                message.qos,
-                message.retain,
-                getattr(message.properties, "ResponseTopic", None),
-                getattr(message.properties, "CorrelationData", None),
-            )
-        )
-        while len(self._inbox) > UNREAD and not self._abandoned.is_set():
-            self._drained.clear()
-            self._drained.wait(0.1)
-
-    def _put(self, item: Message | _Ack) -> None:
-        self._inbox.append(item)
-        if not self._drain_planned:
-            self._drain_planned = True
-            self._call(self._drain)
-
-    def _call(self, function: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: an abandoned link that ended after it
-            self._loop.call_soon_threadsafe(function)
-
-    # --- the event loop ----------------------------------------------------------------------------------------------
-
-    def _drain(self) -> None:
-        self._drain_planned = False
-        batch: list[Message] = []
-        while self._inbox:
-            item = self._inbox.popleft()
-            if isinstance(item, Message):
-                batch.append(item)
-            elif (future := self._pending.get(item.mid)) and not future.done():
-                future.set_result(item.failures)
-        self._drained.set()
-        if batch and self.on_messages:
-            self.on_messages(batch)
-
-    def _set_opened(self) -> None:
-        self.slots = asyncio.Semaphore(min(OUTSTANDING, self._receive_maximum))
-        if not self.opened.done():
-            self.opened.set_result(None)
-
-    def _finish(self) -> None:
-        self._drain()
-        error = self._error or broker_reasons.refused(self._options.address, broker_reasons.NO_ANSWER)
-        if not self.opened.done():
-            self.opened.set_result(error)
-        if not self.closed.done():
-            self.closed.set_result(error)
-        for future in self._pending.values():
-            if not future.done():
-                future.set_exception(_gone(error))
-
-    async def publish(
-        self, topic: str, payload: bytes, qos: int, *, retain: bool, correlation_data: bytes | None
-    ) -> tuple[str, ...]:
-        properties = None
-        if correlation_data is not None and self.version == "5":
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.CorrelationData = correlation_data
-        async with self.slots:
-            return await self._acknowledged(lambda: self._client.publish(topic, payload, qos, retain, properties).mid)
-
-    async def subscribe(self, filters: Sequence[str], options: SubscribeOptions) -> tuple[str, ...]:
-        if self.version == "5":
-            return await self._acknowledged(lambda: self._client.subscribe([(f, options) for f in filters])[1])
-        return await self._acknowledged(lambda: self._client.subscribe([(f, options.QoS) for f in filters])[1])
-
-    async def unsubscribe(self, filters: Sequence[str]) -> tuple[str, ...]:
-        return await self._acknowledged(lambda: self._client.unsubscribe(list(filters))[1])
-
-    async def _acknowledged(self, send: Callable[[], int | None]) -> tuple[str, ...]:
-        mid = None if self.closed.done() else send()
-        if mid is None:
-            raise _gone(self._error)
-        future: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
-        self._pending[mid] = future
-        try:
-            return await future
-        finally:
-            self._pending.pop(mid, None)
-
-    async def close(self) -> None:
-        """Say goodbye, so that no will is sent; a broker that does not take it in time is left without."""
-        self._abandoned.set()
-        if not self.closed.done():
-            self._client.disconnect()
-            await asyncio.wait([self.closed], timeout=GOODBYE)
-        if not self.closed.done():
-            self._finish()
-            if sock := self._client.socket():
-                sock.close()
 
 
 class Broker:
@@ -314,7 +43,7 @@ class Broker:
         self._max_packet = max_packet
         self._client_id = f"{options.client_id or f'proxmox-mcp-{role}'}-{secrets.token_hex(4)}"
         self._versions: tuple[Version, ...] = ("5", "3.1.1") if options.protocol == "auto" else (options.protocol,)
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._generation = 0
         self._dropped = 0
         self._changed = asyncio.Event()
@@ -391,10 +120,13 @@ class Broker:
         retain_as_published: bool = False,
         no_local: bool = False,
     ) -> None:
-        options = SubscribeOptions(
-            qos, noLocal=no_local, retainAsPublished=retain_as_published, retainHandling=retain_handling
+        failures = await self._connected_link().subscribe(
+            filters,
+            qos,
+            retain_handling=retain_handling,
+            retain_as_published=retain_as_published,
+            no_local=no_local,
         )
-        failures = await self._connected_link().subscribe(filters, options)
         refused = [(f, reason) for f, reason in zip(filters, failures, strict=False) if reason]
         if refused:
             raise BrokerRefusedError(
@@ -406,9 +138,9 @@ class Broker:
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         await self._connected_link().unsubscribe(filters)
 
-    def _connected_link(self) -> _Link:
+    def _connected_link(self) -> Link:
         if self._link is None:
-            raise _gone(self.failure)
+            raise gone(self.failure)
         return self._link
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -432,7 +164,7 @@ class Broker:
     async def _connect_and_stay(self) -> None:
         """Try each version of MQTT; stay as long as the connection of the first that works lives."""
         for version in self._versions:
-            link = _Link(self.options, version, self._client_id, self._will, self._max_packet)
+            link = Link(self.options, version, self._client_id, self._will, self._max_packet)
             link.on_messages = self._on_messages
             link.start()
             try:
@@ -453,13 +185,13 @@ class Broker:
         self.failure = error
         self._change()
 
-    def _up(self, link: _Link) -> None:
+    def _up(self, link: Link) -> None:
         self._link = link
         self._generation += 1
         self.failure = None
         self._change()
 
-    def _down(self, link: _Link) -> None:
+    def _down(self, link: Link) -> None:
         self._dropped += link.dropped
         if self._link is link:
             self._link = None
@@ -473,41 +205,3 @@ def _delays() -> Iterator[float]:
     while True:
         yield delay * dice.uniform(0.5, 1)
         delay = min(30.0, delay * 2)
-
-
-def _failures(codes: Sequence[ReasonCode]) -> tuple[str, ...]:
-    return tuple(str(code) if code.is_failure else "" for code in codes)
-
-
-def _gone(error: BrokerError | None) -> BrokerUnreachableError:
-    if error is None:
-        return BrokerUnreachableError("There is no connection to the MQTT broker.", cure="It is tried again.")
-    return BrokerUnreachableError(error.message, cure=error.cure)
-
-
-def _send_at_once(_client: Client, _userdata: object, sock: object) -> None:
-    """Without this, Nagle and the broker's delayed acknowledgements hold a stream of small publishes back by 40 ms."""
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _leave_writing_to_the_thread(_client: Client, _userdata: object, _socket: object) -> None:
-    """With this callback set, paho never writes to the socket in the caller's thread."""
-
-
-def _tls_context(options: BrokerOptions) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=options.ca_file)
-    except OSError as error:
-        raise BrokerUnreachableError(
-            f"The CA file {options.ca_file} cannot be used.", cure="Check MQTT_CA_FILE."
-        ) from error
-    if options.cert_file:
-        try:
-            context.load_cert_chain(options.cert_file, options.key_file, password="")  # never ask on a terminal
-        except OSError as error:
-            raise BrokerUnreachableError(
-                f"The client certificate {options.cert_file} cannot be used.",
-                cure="Check MQTT_CERT_FILE and MQTT_KEY_FILE; the key must have no passphrase.",
-            ) from error
-    return context

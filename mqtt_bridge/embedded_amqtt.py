@@ -98,7 +98,7 @@ class _Broker(Broker):  # type: ignore[misc]
         return self._knows(session)
 
     async def _client_message_loop(self, client_session: Any, handler: Any) -> None:
-        """At a goodbye, what was acknowledged but not yet passed on would be lost (Python 3.12 and later): finish it."""
+        """At a goodbye, what was acknowledged but not yet passed on was lost (Python 3.12 and later): finish it."""
         arrived = client_session.delivered_message_queue
         deliver = asyncio.create_task(self._serve(arrived.get, self._handle_message_delivery, client_session, handler))
         tasks = [

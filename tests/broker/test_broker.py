@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from mqtt_bridge import broker as broker_module
-from mqtt_bridge.broker import Broker, Will
+from mqtt_bridge.broker import Broker, BrokerOptions, Will
+from mqtt_bridge.broker_link import OUTSTANDING
 from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerUnreachableError
 from tests.broker.inbox import Inbox, until
@@ -72,7 +72,7 @@ async def test_leaving_while_it_connects_to_nobody_is_quick() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        async with Broker(broker_module.BrokerOptions("127.0.0.1", silent.getsockname()[1])) as bus:
+        async with Broker(BrokerOptions("127.0.0.1", silent.getsockname()[1])) as bus:
             await asyncio.sleep(0.2)
             assert not bus.connected
             started = time.monotonic()
@@ -110,7 +110,7 @@ async def test_ten_thousand_publishes_are_paced(mosquitto: Mosquitto) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(10_000):
                 group.create_task(publish(number))
-        assert 0 < most <= broker_module.OUTSTANDING
+        assert 0 < most <= OUTSTANDING
 
         inbox = Inbox()
         async with Broker(mosquitto.options, inbox.put) as reader:
@@ -137,7 +137,7 @@ async def test_a_broker_that_stops_under_load_fails_what_it_had_not_taken(mosqui
 async def test_a_cancelled_publish_gives_its_turn_back(mosquitto: Mosquitto) -> None:
     async with Broker(mosquitto.options) as bus:
         await bus.wait_connected()
-        for _ in range(broker_module.OUTSTANDING + 10):
+        for _ in range(OUTSTANDING + 10):
             task = asyncio.create_task(bus.publish("t", b"x"))
             await asyncio.sleep(0)
             task.cancel()

@@ -1,0 +1,273 @@
+"""The only paho user: one connection to an MQTT broker, from CONNECT to its loss, with a network thread of its own.
+
+paho's own reconnect is not used. Each connection is a fresh client, so that nothing of a lost one (queued publishes,
+message ids) reaches the next, and the asyncio side alone (`broker`) decides when to try again.
+"""
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from mqtt_bridge import broker_reasons
+from mqtt_bridge.broker_options import BrokerOptions, Version, Will, tls_context
+from mqtt_bridge.bus import Message, OnMessages
+from mqtt_bridge.errors import BrokerError, BrokerUnreachableError
+
+OUTSTANDING = 200  # publishes that wait for their acknowledgement at once; more await their turn
+UNREAD = 20_000  # messages between the network thread and the loop before the thread stops reading
+GOODBYE = 1.0  # seconds that a broker gets to take our DISCONNECT
+
+
+@dataclass(frozen=True, slots=True)
+class _Ack:
+    """An acknowledgement: per item the reason code's name if it is a failure, else empty."""
+
+    mid: int
+    failures: tuple[str, ...]
+
+
+class Link:
+    """One connection, never used twice. Callbacks run in its thread, everything else on the loop."""
+
+    def __init__(
+        self, options: BrokerOptions, version: Version, client_id: str, will: Will | None, max_packet: int
+    ) -> None:
+        self.version = version
+        self.dropped = 0
+        self.max_outgoing: int | None = None
+        self.slots = asyncio.Semaphore(OUTSTANDING)
+        self._receive_maximum = OUTSTANDING
+        self._options = options
+        self._max_packet = max_packet
+        self._loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[BrokerError | None] = self._loop.create_future()
+        self.closed: asyncio.Future[BrokerError] = self._loop.create_future()
+        self.on_messages: OnMessages | None = None
+        self._pending: dict[int, asyncio.Future[tuple[str, ...]]] = {}
+        self._inbox: deque[Message | _Ack] = deque()
+        self._drain_planned = False
+        self._drained = threading.Event()
+        self._abandoned = threading.Event()
+        self._accepted = False
+        self._error: BrokerError | None = None
+        self._client = self._new_client(client_id, will)
+        name = f"mqtt-{options.address}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _new_client(self, client_id: str, will: Will | None) -> Client:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTv5 if self.version == "5" else MQTTv311,
+            transport=self._options.transport,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages_set(OUTSTANDING)
+        if self._options.username is not None:
+            password = self._options.password
+            client.username_pw_set(self._options.username, password.reveal() if password else None)
+        if will:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = lambda _c, _u, mid, code, _p: self._put(_Ack(mid, _failures([code])))
+        client.on_subscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
+        client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
+        client.on_socket_register_write = _leave_writing_to_the_thread
+        client.on_socket_open = _send_at_once
+        return client
+
+    # --- the network thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._connect()
+            if self._abandoned.is_set():
+                self._client.disconnect()
+            while self._client.loop(1.0) == MQTT_ERR_SUCCESS:
+                pass
+        except BrokerError as error:
+            self._error = error
+        except (OSError, ValueError) as error:
+            self._error = broker_reasons.from_exception(self._options.address, error)
+        finally:
+            self._call(self._finish)
+
+    def _connect(self) -> None:
+        options = self._options
+        if options.tls:
+            self._client.tls_set_context(tls_context(options))
+        if self.version == "5":
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = self._max_packet
+            self._client.connect(options.host, options.port, options.keepalive, clean_start=True, properties=properties)
+        else:
+            self._client.connect(options.host, options.port, options.keepalive)
+
+    def _on_connect(
+        self, _client: Client, _userdata: object, _flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._error = broker_reasons.refused(self._options.address, str(code))
+            return
+        self._accepted = True
+        self.max_outgoing = getattr(properties, "MaximumPacketSize", None)
+        self._receive_maximum = getattr(properties, "ReceiveMaximum", OUTSTANDING)
+        self._call(self._set_opened)
+
+    def _on_disconnect(
+        self, _client: Client, _userdata: object, flags: DisconnectFlags, code: ReasonCode, _p: Properties | None
+    ) -> None:
+        if self._error is not None or self._abandoned.is_set():
+            return
+        address, reason = self._options.address, str(code)
+        if self._accepted:
+            self._error = broker_reasons.lost(address, reason, by_broker=flags.is_disconnect_packet_from_server)
+        elif reason == "Keep alive timeout":
+            self._error = broker_reasons.silent(address)
+        else:
+            self._error = broker_reasons.refused(address, broker_reasons.NO_ANSWER)
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self.dropped += 1
+            return
+        if len(message.payload) + len(topic) > self._max_packet:
+            self.dropped += 1
+            return
+        self._put(
+            Message(
+                topic,
+                bytes(message.payload),
+                message.qos,
+                message.retain,
+                getattr(message.properties, "ResponseTopic", None),
+                getattr(message.properties, "CorrelationData", None),
+            )
+        )
+        while len(self._inbox) > UNREAD and not self._abandoned.is_set():
+            self._drained.clear()
+            self._drained.wait(0.1)
+
+    def _put(self, item: Message | _Ack) -> None:
+        self._inbox.append(item)
+        if not self._drain_planned:
+            self._drain_planned = True
+            self._call(self._drain)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: an abandoned link that ended after it
+            self._loop.call_soon_threadsafe(function)
+
+    # --- the event loop ----------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        self._drain_planned = False
+        batch: list[Message] = []
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, Message):
+                batch.append(item)
+            elif (future := self._pending.get(item.mid)) and not future.done():
+                future.set_result(item.failures)
+        self._drained.set()
+        if batch and self.on_messages:
+            self.on_messages(batch)
+
+    def _set_opened(self) -> None:
+        self.slots = asyncio.Semaphore(min(OUTSTANDING, self._receive_maximum))
+        if not self.opened.done():
+            self.opened.set_result(None)
+
+    def _finish(self) -> None:
+        self._drain()
+        error = self._error or broker_reasons.refused(self._options.address, broker_reasons.NO_ANSWER)
+        if not self.opened.done():
+            self.opened.set_result(error)
+        if not self.closed.done():
+            self.closed.set_result(error)
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(gone(error))
+
+    async def publish(
+        self, topic: str, payload: bytes, qos: int, *, retain: bool, correlation_data: bytes | None
+    ) -> tuple[str, ...]:
+        properties = None
+        if correlation_data is not None and self.version == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation_data
+        async with self.slots:
+            return await self._acknowledged(lambda: self._client.publish(topic, payload, qos, retain, properties).mid)
+
+    async def subscribe(
+        self, filters: Sequence[str], qos: int, *, retain_handling: int, retain_as_published: bool, no_local: bool
+    ) -> tuple[str, ...]:
+        if self.version == "5":
+            options = SubscribeOptions(
+                qos, noLocal=no_local, retainAsPublished=retain_as_published, retainHandling=retain_handling
+            )
+            return await self._acknowledged(lambda: self._client.subscribe([(f, options) for f in filters])[1])
+        return await self._acknowledged(lambda: self._client.subscribe([(f, qos) for f in filters])[1])
+
+    async def unsubscribe(self, filters: Sequence[str]) -> tuple[str, ...]:
+        return await self._acknowledged(lambda: self._client.unsubscribe(list(filters))[1])
+
+    async def _acknowledged(self, send: Callable[[], int | None]) -> tuple[str, ...]:
+        mid = None if self.closed.done() else send()
+        if mid is None:
+            raise gone(self._error)
+        future: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
+        self._pending[mid] = future
+        try:
+            return await future
+        finally:
+            self._pending.pop(mid, None)
+
+    async def close(self) -> None:
+        """Say goodbye, so that no will is sent; a broker that does not take it in time is left without."""
+        self._abandoned.set()
+        if not self.closed.done():
+            self._client.disconnect()
+            await asyncio.wait([self.closed], timeout=GOODBYE)
+        if not self.closed.done():
+            self._finish()
+            if sock := self._client.socket():
+                sock.close()
+
+
+def _failures(codes: Sequence[ReasonCode]) -> tuple[str, ...]:
+    return tuple(str(code) if code.is_failure else "" for code in codes)
+
+
+def gone(error: BrokerError | None) -> BrokerUnreachableError:
+    if error is None:
+        return BrokerUnreachableError("There is no connection to the MQTT broker.", cure="It is tried again.")
+    return BrokerUnreachableError(error.message, cure=error.cure)
+
+
+def _send_at_once(_client: Client, _userdata: object, sock: object) -> None:
+    """Without this, Nagle and the broker's delayed acknowledgements hold a stream of small publishes back by 40 ms."""
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _leave_writing_to_the_thread(_client: Client, _userdata: object, _socket: object) -> None:
+    """With this callback set, paho never writes to the socket in the caller's thread."""
