@@ -39,6 +39,8 @@ def guest_event(old: GuestState, new: GuestState, at: str) -> Event | None:
 def _stopped(new: GuestState, at: str, where: dict[str, object]) -> Event:
     if new.stopped_by:
         return _event("guest.stopped", f"{new.name} was stopped by {new.stopped_by}", at, "info", ok=True, **where)
+    if new.lock:
+        return _event("guest.stopped", f"{new.name} was stopped during: {new.lock}", at, "info", **where)
     return _event("guest.stopped.unexpected", f"{new.name} stopped, and nobody asked for it", at, "error", **where)
 
 

@@ -152,12 +152,17 @@ class Inventory:
         self._discover(member_rows)
         node_names = self._take_nodes(by_type["node"], member_rows, guest_rows, now)
         online = self.nodes.online()
+        found = []
         for index, row in enumerate(guest_rows):
             change = self.guests.take(row, online, now)
-            if change is not None:
-                self._tell(change, now)
+            if change is not None and change.old is not None:
+                found.append(change)
             if index % CHUNK == CHUNK - 1:
                 await asyncio.sleep(0)
+        if any(c.new.status == "stopped" and not self.tasks.explains_stop(c.new.vmid) for c in found):
+            await self.poll_tasks()  # a stop may be seen before the task that asked for it
+        for change in found:
+            self._tell(change, now)
         storage_ids = self.storages.take(by_type["storage"], online)
         await self._depart(node_names, {int(r["vmid"]) for r in guest_rows}, storage_ids)
         self._cluster(members, guest_rows, now)

@@ -1,5 +1,6 @@
 """The recent tasks of a site: which are new, which have just ended, and what they explain about guests."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,9 @@ from mqtt_bridge.proxmox.sink import Sink
 SHOWN = 50
 KEPT = 500
 
-STOPS = frozenset(
-    {"qmstop", "qmshutdown", "qmsuspend", "qmpause", "qmreset", "qmreboot", "hastop", "hashutdown"}
-    | {"vzstop", "vzshutdown", "vzsuspend", "vzreboot"}
-)
+STOPS = frozenset({"qmstop", "qmshutdown", "qmsuspend", "hastop", "hashutdown", "vzstop", "vzshutdown", "vzsuspend"})
+RESTARTS = frozenset({"qmreboot", "qmreset", "vzreboot"})
+RESTARTING = 60.0  # seconds after its end in which a restart explains that a guest is down
 DESTROYS = frozenset({"qmdestroy", "vzdestroy"})
 MIGRATES = frozenset({"qmigrate", "vzmigrate", "hamigrate"})
 
@@ -90,10 +90,13 @@ class TaskBook:
         return sorted(self.tasks.values(), key=lambda t: (t.started_at or "", t.upid), reverse=True)[:limit]
 
     def explains_stop(self, vmid: int) -> TaskInfo | None:
-        """The newest task that asked for this guest to stop."""
-        return next(
-            (t for t in self.newest(KEPT) if t.guest == vmid and t.type in STOPS and t.status != "failed"), None
-        )
+        """The newest task that asked for this guest to stop, or to restart just now."""
+        recent = utc(time.time() - RESTARTING) or ""
+        for task in self.newest(KEPT):
+            explains = task.type in STOPS or (task.type in RESTARTS and (task.ended_at or "9") >= recent)
+            if explains and task.guest == vmid and task.status != "failed":
+                return task
+        return None
 
     def _trim(self) -> None:
         for task in self.newest(len(self.tasks))[KEPT:]:
