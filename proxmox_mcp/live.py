@@ -69,15 +69,15 @@ def clock(stamp: str | None) -> str:
 
 def event_line(event: Event) -> Text:
     """One event on one line."""
-    line = Text(f"{clock(event.timestamp)} ", "bright_black")
-    return line.append_text(Text(event.title, COLOURS[event.severity]))
+    return Text.assemble((f"{clock(event.timestamp)} ", "bright_black"), (event.title, COLOURS[event.severity]))
 
 
 def task_line(task: TaskInfo) -> Text:
-    """One task on one line."""
-    line = Text(f"{clock(task.started_at)} ", "bright_black")
-    line.append(f"{task.type} {task.id or ''} on {task.node} ".replace("  ", " "))
-    return line.append_text(Text(task.exitstatus or task.status, COLOURS[task.status]))
+    """One task on one line; its outcome first, because a long id may be cut off."""
+    outcome = (f"{task.status:<7} ", COLOURS[task.status])
+    about = f"{task.type} {task.id or ''} on {task.node}".replace("  ", " ")
+    why = f": {task.exitstatus}" if task.status in ("failed", "warning") else ""
+    return Text.assemble((f"{clock(task.started_at)} ", "bright_black"), outcome, about, why)
 
 
 def _table(title: str, *columns: str) -> Table:
