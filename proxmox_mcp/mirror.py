@@ -79,6 +79,11 @@ class Mirror:
         return self.problem if self.connected else getattr(self._bus, "reason", None) or "There is no connection."
 
     @property
+    def unreachable(self) -> bool:
+        """Whether an attempt to connect has failed, and none has succeeded since."""
+        return not self.connected and getattr(self._bus, "failure", None) is not None
+
+    @property
     def complete(self) -> bool:
         """Whether everything that the manifests list is here, as this connection delivered it."""
         store = self.store

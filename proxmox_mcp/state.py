@@ -21,6 +21,7 @@ __all__ = ["BusFactory", "Fallback", "Hub", "Mirror", "State", "View"]
 
 log = logging.getLogger(__name__)
 
+STEP = 0.05  # seconds between two looks at a broker that has not answered yet
 FIRST_WAIT = 5.0  # seconds that a read waits for the first fill or the first poll
 SILENT = 6  # missed heartbeats after which a bridge that claims to be online is taken to hang
 SILENT_AT_LEAST = 30.0  # seconds
@@ -104,8 +105,11 @@ class State:
 
     async def _usable(self, primary: Mirror) -> bool:
         """Whether a bridge is online there; at the start, waits until that is known and the fill is complete."""
-        if not primary.filled.is_set() and self._seen_alive is None:
-            await _within(primary.filled, self._wait)
+        deadline = time.monotonic() + self._wait
+        while self._seen_alive is None and not (primary.filled.is_set() or primary.unreachable):
+            if time.monotonic() > deadline:
+                break
+            await _within(primary.filled, STEP)
         return self._alive(primary)
 
     def _alive(self, mirror: Mirror) -> bool:

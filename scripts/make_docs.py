@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from docs_tools import tools
 from docs_topics import topics
 
 from mqtt_bridge.settings.later import LATER
@@ -159,6 +160,7 @@ DOCS: tuple[tuple[str, Callable[[], str]], ...] = (
     (".env.example", env_example),
     ("docs/configuration.md", configuration),
     ("docs/topics.md", topics),
+    ("docs/tools.md", tools),
 )
 
 

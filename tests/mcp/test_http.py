@@ -69,14 +69,14 @@ async def test_a_client_with_the_token_reads(http: HttpServer, mode: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/metrics", "/anything"])
-@pytest.mark.parametrize("header", [None, "Bearer wrong", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x", "Bearer é"])
-async def test_without_the_token_nothing_is_said(web: httpx2.AsyncClient, path: str, header: str | None) -> None:
-    headers = [] if header is None else [(b"Authorization", header.encode())]
-    for method in ("GET", "POST", "DELETE"):
-        answer = await web.request(method, path, headers=headers)
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"].startswith("Bearer")
-        assert TOKEN not in answer.text
+async def test_without_the_token_nothing_is_said(web: httpx2.AsyncClient, path: str) -> None:
+    for header in (None, "Bearer wrong", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x", "Bearer é"):
+        headers = [] if header is None else [(b"Authorization", header.encode())]
+        for method in ("GET", "POST", "DELETE"):
+            answer = await web.request(method, path, headers=headers)
+            assert answer.status_code == 401, (method, header)
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert TOKEN not in answer.text
 
 
 async def test_health_is_open_and_says_only_ok(web: httpx2.AsyncClient) -> None:
@@ -91,24 +91,24 @@ async def test_health_that_is_bad(server: ProxmoxServer) -> None:
         assert (answer.status_code, answer.text) == (503, "not ok\n")
 
 
-@pytest.mark.parametrize("path", ["/mcp", "/metrics", "/health"])
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:PORT", "127.0.0.1.evil.example:PORT", "localhost:1", ""]
-)
-async def test_a_foreign_host_is_refused_everywhere(
-    http: HttpServer, web: httpx2.AsyncClient, path: str, host: str
-) -> None:
-    answer = await web.post(path, headers={**GOOD, "Host": host.replace("PORT", str(http.port))}, json=PING)
-    assert answer.status_code == 421
+FOREIGN_HOSTS = ("evil.example", "evil.example:PORT", "127.0.0.1.evil.example:PORT", "localhost:1", "")
+FOREIGN_ORIGINS = ("https://evil.example", "null", "http://localhost:1", "https://agent.example:444")
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/metrics", "/health"])
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "https://agent.example:444"])
-async def test_a_foreign_origin_is_refused_everywhere(web: httpx2.AsyncClient, path: str, origin: str) -> None:
-    for method in ("GET", "POST", "OPTIONS"):
-        answer = await web.request(method, path, headers={**GOOD, "Origin": origin})
-        assert answer.status_code == 403
-        assert "access-control-allow-origin" not in answer.headers
+async def test_a_foreign_host_is_refused_everywhere(http: HttpServer, web: httpx2.AsyncClient, path: str) -> None:
+    for host in FOREIGN_HOSTS:
+        answer = await web.post(path, headers={**GOOD, "Host": host.replace("PORT", str(http.port))}, json=PING)
+        assert answer.status_code == 421, host
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/metrics", "/health"])
+async def test_a_foreign_origin_is_refused_everywhere(web: httpx2.AsyncClient, path: str) -> None:
+    for origin in FOREIGN_ORIGINS:
+        for method in ("GET", "POST", "OPTIONS"):
+            answer = await web.request(method, path, headers={**GOOD, "Origin": origin})
+            assert answer.status_code == 403, (method, origin)
+            assert "access-control-allow-origin" not in answer.headers
 
 
 async def test_an_allowed_origin_gets_exactly_itself(web: httpx2.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from tests.mcp.conftest import Eventually
 from tests.support.held import held
 from tests.support.site import METRICS, Site
 
+pytestmark = pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
 URI = "proxmox://lab/guest/100"
 
 

@@ -18,6 +18,7 @@ from proxmox_mcp.state import State
 from proxmox_mcp.tools import ALL
 from proxmox_mcp.tools.base import MOST
 from tests.mcp.conftest import Eventually
+from tests.support.asking import ask, refused, text
 from tests.support.held import held
 from tests.support.site import Site, now
 
@@ -39,26 +40,6 @@ def mode(request: pytest.FixtureRequest) -> Mode:
 async def client(server: ProxmoxServer, mode: Mode) -> AsyncIterator[Client]:
     async with held(Client(server, mode=mode)) as connected:
         yield connected
-
-
-def text(result: types.CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, types.TextContent)
-    return block.text
-
-
-async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    result = await client.call_tool(tool, arguments)
-    assert not result.is_error, text(result)
-    assert result.structured_content is not None
-    return result.structured_content
-
-
-async def refused(client: Client, tool: str, **arguments: Any) -> str:
-    result = await client.call_tool(tool, arguments)
-    assert result.is_error
-    assert "Traceback" not in text(result)
-    return text(result)
 
 
 async def test_the_tools_that_read_are_listed_and_no_others(client: Client) -> None:

@@ -19,11 +19,14 @@ async def held(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
             await closing.wait()
 
     task = asyncio.create_task(hold())
-    await asyncio.wait([opened, task], return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        await task
+    task.add_done_callback(lambda _: opened.done() or opened.cancel())
     try:
-        yield await opened
+        value = await opened
+    except asyncio.CancelledError:
+        await task
+        raise
+    try:
+        yield value
     finally:
         closing.set()
         await task
