@@ -157,12 +157,14 @@ def _trying(commands: Commands) -> None:
         "  proxmox-mcp lab fault --help       lists the faults",
     )
     _lab_options(lab)
-    for unused in ("--http-port", "--mqtt-port"):
-        lab.add_argument(unused, type=_port, help=argparse.SUPPRESS)
+    lab.add_argument("--http-port", type=_port, metavar="PORT", help="of the first host; the others follow it")
+    # there is no broker and there are no settings here: taken so that `demo`'s words work
+    lab.add_argument("--mqtt-port", type=_port, help=argparse.SUPPRESS)
     lab.add_argument("--set", action="append", default=[], type=_assignment, help=argparse.SUPPRESS)
     faults = lab.add_subparsers(dest="what", metavar="fault", parser_class=_Parser)
     fault = faults.add_parser("fault", help="break something in a running lab", add_help=False)
-    fault.add_argument("fault", nargs=argparse.REMAINDER, help="the fault's name and arguments")
+    fault.add_argument("-h", "--help", action="store_true", dest="list_faults")
+    fault.add_argument("fault", nargs="*", help="the fault's name and arguments")
     fault.set_defaults(run="proxmox_mcp.demo:fault")
 
 

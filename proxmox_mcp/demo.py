@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -54,14 +55,14 @@ async def demo(arguments: argparse.Namespace) -> int:
 async def lab(arguments: argparse.Namespace) -> int:
     """The simulated API alone."""
     logs.set_up(GeneralSettings())
-    async with Lab(_options(arguments, lively=False)) as running:
+    async with Lab(_options(arguments, lively=False, ports=_api_ports(arguments))) as running:
         _tell_ready(arguments.ready_file, _ready(running, None, None, None))
         print("Proxmox VE      ", *running.api_urls)
         print("Backup Server   ", *running.pbs_urls)
         print(f"token            {running.user}!{running.token_name}={running.token_value}")
         print(f"read only        {running.user}!{running.readonly_token_name}={running.readonly_token_value}")
         print(f"fingerprint      {running.fingerprint}")
-        print(f"faults           {CONTROL}={running.control_url} proxmox-mcp lab fault --help", flush=True)
+        print(f"faults           {CONTROL}={running.control_url} {_us()} lab fault --help", flush=True)
         await stop_signals()
     return 0
 
@@ -72,11 +73,11 @@ async def fault(arguments: argparse.Namespace) -> int:
     from proxmox_mcp.lab.faults import FAULTS  # noqa: PLC0415
 
     words: list[str] = arguments.fault
-    if not words or words[0] in ("-h", "--help"):
+    if not words or arguments.list_faults:
         print(f"usage: {CONTROL}=URL proxmox-mcp lab fault NAME [ARGS]\n\nfaults:")
         for row in FAULTS:
             print(f"  {' '.join((row.name, *row.arguments)):<34} {row.help}")
-        return 0 if words else 2
+        return 0 if arguments.list_faults else 2
     control = os.environ.get(CONTROL)
     if not control:
         raise BridgeError(
@@ -87,8 +88,23 @@ async def fault(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _options(arguments: argparse.Namespace, *, lively: bool) -> LabOptions:
-    return LabOptions(nodes=arguments.nodes, guests=arguments.guests, seed=arguments.seed, lively=lively)
+def _options(arguments: argparse.Namespace, *, lively: bool, ports: tuple[int, ...] = ()) -> LabOptions:
+    return LabOptions(nodes=arguments.nodes, guests=arguments.guests, seed=arguments.seed, lively=lively, ports=ports)
+
+
+def _api_ports(arguments: argparse.Namespace) -> tuple[int, ...]:
+    """`lab --http-port N`: the hosts listen at N, N + 1 and so on."""
+    first = arguments.http_port or 0
+    return tuple(range(first, first + arguments.nodes + 1)) if first else ()
+
+
+def _us() -> str:
+    """This command as it can be typed here."""
+    found = shutil.which("proxmox-mcp")
+    here = Path(sys.argv[0])
+    if found and Path(found).resolve() == here.resolve():
+        return "proxmox-mcp"
+    return os.path.relpath(here) if here.exists() else "proxmox-mcp"
 
 
 def _settings(arguments: argparse.Namespace, env: Mapping[str, str], state_dir: str) -> Settings:
@@ -159,6 +175,6 @@ def _connect_lines(mqtt: BrokerOptions, url: str, settings: Settings, env: Mappi
     login = f" -u {mqtt.username} -P {password}" if mqtt.username else ""
     yield f"mosquitto_sub  mosquitto_sub -h {mqtt.host} -p {mqtt.port}{login} -t '{settings.mqtt.base_topic}/#' -v"
     yield f"MQTT explorer  host {mqtt.host}  port {mqtt.port}  user {mqtt.username or '-'}  password {password or '-'}"
-    yield f"break things   {CONTROL}={env.get(CONTROL, '')} proxmox-mcp lab fault node-down pve2"
+    yield f"break things   {CONTROL}={env.get(CONTROL, '')} {_us()} lab fault node-down pve2"
     if settings.permission.mcp_allow == "read":
         yield "control        read only; start with --set PROXMOX_ALLOW_ELEVATED=true to let agents control guests"
