@@ -70,7 +70,7 @@ async def lab(arguments: argparse.Namespace) -> int:
 async def fault(arguments: argparse.Namespace) -> int:
     """`proxmox-mcp lab fault NAME [ARGS]`."""
     from proxmox_mcp.lab.control import send_fault  # noqa: PLC0415
-    from proxmox_mcp.lab.faults import FAULTS  # noqa: PLC0415
+    from proxmox_mcp.lab.faults import FAULTS, FaultError  # noqa: PLC0415
 
     words: list[str] = arguments.fault
     if not words or arguments.list_faults:
@@ -84,7 +84,10 @@ async def fault(arguments: argparse.Namespace) -> int:
             f"{CONTROL} is not set, so the running lab cannot be found.",
             cure="`lab` and `demo` print it, and write it into `env` of the --ready-file.",
         )
-    print(await send_fault(control, words[0], words[1:]))
+    try:
+        print(await send_fault(control, words[0], words[1:]))
+    except FaultError as error:
+        raise BridgeError(str(error)) from error
     return 0
 
 
