@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
@@ -17,6 +17,7 @@ from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
 from mqtt_bridge.pollers import Pollers
+from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.settings import Settings
 from mqtt_bridge.statedir import StateDir, broker_options
@@ -27,6 +28,19 @@ log = logging.getLogger(__name__)
 INFO_EVERY = 10.0
 GOODBYE = 1.5  # seconds for the last publish, `offline`
 GUARDED = [kind.name for kind in TABLE if kind.retain]
+
+
+def same_cluster_twice(inventories: Iterable[object]) -> Iterator[str]:
+    """Sites that turn out to be one cluster: each of its guests would then exist twice."""
+    seen: dict[str, str] = {}
+    for inventory in inventories:
+        if isinstance(inventory, Inventory) and inventory.cluster_name:
+            first = seen.setdefault(inventory.cluster_name, inventory.site.slug)
+            if first != inventory.site.slug:
+                yield (
+                    f"Sites {first} and {inventory.site.slug} are both the cluster {inventory.cluster_name}: "
+                    "configure it once, as PVE_CLUSTER_NAME with PVE_CLUSTER_SUBNODES."
+                )
 
 
 class Bridge:
@@ -101,11 +115,12 @@ class Bridge:
 
     async def _say_offline(self) -> None:
         """A clean goodbye sends no will, so say it ourselves."""
+        retained = self.pollers.retained
+        retained.put("bridge_state", "offline", bridge=self.writer.bridge)
         if self.broker.connected and self._published.is_set():
-            topic = self.pollers.retained.names.build("bridge_state", bridge=self.writer.bridge)
-            with suppress(BrokerError, TimeoutError):
+            with suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE):
-                    await self.broker.publish(topic, b"offline", retain=True)
+                    await retained.settled(self.broker)
 
     # --- publishing -------------------------------------------------------------------------------------------------
 
@@ -183,6 +198,7 @@ class Bridge:
         """This bridge in a few words; no secrets."""
         inventories = self.pollers.inventories.values()
         problems = [f"{p.name}: {p.problem}" for p in self.pollers.parts.parts if p.problem]
+        problems += same_cluster_twice(inventories)
         refused = self.pollers.retained.refused
         if refused:
             problems.append(f"The broker refuses {len(refused)} of our topics, {next(iter(refused))} among them.")

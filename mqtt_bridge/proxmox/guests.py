@@ -9,7 +9,7 @@ from mqtt_bridge.model import GuestState, GuestStatus, utc
 from mqtt_bridge.proxmox import rows
 from mqtt_bridge.proxmox.sink import Sink
 
-HOLD = 30.0  # seconds that a state read directly outlives what pvestatd, every 10 s, still says of before
+HOLD = 15.0  # seconds that a state read directly outlives what pvestatd, every 10 s, still says of before
 BOOT_JITTER = 30  # seconds by which a boot time computed from the uptime may wander
 
 

@@ -206,6 +206,11 @@ class Inventory:
             record.stop = (task.user, time.time())
             self.guests.touch(record, self.nodes.online())
 
+    @property
+    def cluster_name(self) -> str | None:
+        """As Proxmox says; None for a standalone host, or while it is not known."""
+        return self._name if self._clustered and self.pulse.status in ("online", "degraded") else None
+
     # --- what is gone -----------------------------------------------------------------------------------------------
 
     async def _depart(self, nodes: set[str], guests: set[int], storages: set[str]) -> None:
