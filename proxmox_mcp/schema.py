@@ -1,18 +1,39 @@
-"""JSON schemas of tools: pydantic's, without the titles that say a name again, made once and only when asked for."""
+"""JSON schemas of tools: pydantic's, without the titles that say a name again.
 
+Making them takes as long as a tenth of a cold start, so `tools/list` answers from `tools/schemas.json`, which
+`scripts/make_docs.py` writes from the models; a test fails when it says something else than they do.
+"""
+
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from proxmox_mcp.tools.base import Tool
+
+FILE = Path(__file__).parent / "tools" / "schemas.json"
+Schemas = dict[str, dict[str, dict[str, Any]]]
+
 
 @cache
+def stored() -> Schemas:
+    """By tool: `input` and `output`."""
+    schemas: Schemas = json.loads(FILE.read_text(encoding="utf-8"))
+    return schemas
+
+
+def made(tool: Tool) -> dict[str, dict[str, Any]]:
+    """The same of one tool, from its models."""
+    return {"input": arguments_schema(tool.arguments), "output": answer_schema(tool.answer)}
+
+
 def arguments_schema(model: type[BaseModel]) -> dict[str, Any]:
     """What a tool takes."""
     return _lean(model.model_json_schema(mode="validation"))
 
 
-@cache
 def answer_schema(model: type[BaseModel]) -> dict[str, Any]:
     """What a tool returns: every field is always there."""
     return _lean(model.model_json_schema(mode="serialization"))

@@ -21,9 +21,8 @@ from mqtt_bridge import __version__
 from mqtt_bridge.errors import BridgeError, UnknownTargetError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import Settings
-from proxmox_mcp import prompts, resources
+from proxmox_mcp import prompts, resources, schema
 from proxmox_mcp.metrics import Metrics
-from proxmox_mcp.schema import answer_schema, arguments_schema
 from proxmox_mcp.state import State
 from proxmox_mcp.tools import ALL
 from proxmox_mcp.tools.base import Call, Services, Tool
@@ -205,8 +204,8 @@ def described(tool: Tool, name: str) -> types.Tool:
         name=name,
         title=tool.title,
         description=tool.description,
-        input_schema=arguments_schema(tool.arguments),
-        output_schema=answer_schema(tool.answer),
+        input_schema=schema.stored()[tool.name]["input"],
+        output_schema=schema.stored()[tool.name]["output"],
         annotations=types.ToolAnnotations(
             title=tool.title,
             read_only_hint=tool.read_only,

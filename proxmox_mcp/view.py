@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mqtt_bridge.errors import UnknownTargetError
 from mqtt_bridge.model import (
@@ -35,6 +35,8 @@ CANDIDATES = 10
 
 class Answer(Model):
     """How far what follows can be trusted; the first fields of every read."""
+
+    model_config = ConfigDict(defer_build=True)
 
     as_of: str | None = Field(default=None, description="when Proxmox was last asked successfully; the oldest site's")
     age_s: float | None = Field(default=None, description="seconds since then")

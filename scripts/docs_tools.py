@@ -1,12 +1,13 @@
 """`docs/tools.md`: the MCP tools, resources, prompts and diagnostics as the code has them."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from mqtt_bridge.diagnostics import CHECKS
 from mqtt_bridge.proxmox.action_rows import TABLE
 from proxmox_mcp import prompts, resources
-from proxmox_mcp.schema import answer_schema, arguments_schema
+from proxmox_mcp.schema import answer_schema, arguments_schema, made
 from proxmox_mcp.tools import ALL
 from proxmox_mcp.tools.base import Tool
 from proxmox_mcp.view import Answer
@@ -40,6 +41,11 @@ def tools() -> str:
     sets = dict.fromkeys(tool.toolset for tool in ALL)
     parts = [head, *(part for name in sets for part in _toolset(name)), *_commands(), *_diagnostics(), *_more()]
     return "\n".join(parts) + "\n"
+
+
+def schemas() -> str:
+    """`proxmox_mcp/tools/schemas.json`: what `tools/list` answers."""
+    return json.dumps({tool.name: made(tool) for tool in ALL}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _toolset(name: str) -> Iterator[str]:

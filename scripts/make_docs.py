@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from docs_tools import tools
+from docs_tools import schemas, tools
 from docs_topics import topics
 
 from mqtt_bridge.settings.later import LATER
@@ -161,6 +161,7 @@ DOCS: tuple[tuple[str, Callable[[], str]], ...] = (
     ("docs/configuration.md", configuration),
     ("docs/topics.md", topics),
     ("docs/tools.md", tools),
+    ("proxmox_mcp/tools/schemas.json", schemas),
 )
 
 

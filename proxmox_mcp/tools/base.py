@@ -64,7 +64,7 @@ class Call:
 class Arguments(BaseModel):
     """A tool's arguments. Unknown ones are refused: a misspelt filter must not return everything."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 Handler = Callable[[Call, Any], Awaitable[Answer]]
