@@ -1,6 +1,7 @@
 """A bus on an MQTT broker: it connects by itself, says why it cannot, and connects again after each loss."""
 
 import asyncio
+import logging
 import random
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,8 @@ from mqtt_bridge.broker_link import Link, gone
 from mqtt_bridge.broker_options import BrokerOptions, Version, Will
 from mqtt_bridge.bus import OnMessages
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Broker", "BrokerOptions", "Will"]
 
@@ -46,6 +49,7 @@ class Broker:
         self._link: Link | None = None
         self._generation = 0
         self._dropped = 0
+        self._role = role
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -153,12 +157,15 @@ class Broker:
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
-        delays = _delays()
+        delays, told = _delays(), ""
         while True:
             started = clock()
             await self._connect_and_stay()
+            if self.failure and str(self.failure) != told:
+                told = str(self.failure)  # once, however often it is tried
+                log.warning("MQTT (%s): %s", self._role, told)
             if clock() - started > STEADY:
-                delays = _delays()
+                delays, told = _delays(), ""
             await asyncio.sleep(next(delays))
 
     async def _connect_and_stay(self) -> None:
@@ -188,6 +195,7 @@ class Broker:
     def _up(self, link: Link) -> None:
         self._link = link
         self._generation += 1
+        log.info("MQTT (%s): connected to %s, MQTT %s", self._role, self.options.address, link.version)
         self.failure = None
         self._change()
 
