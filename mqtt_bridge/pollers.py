@@ -11,6 +11,7 @@ from mqtt_bridge.proxmox.backup_server import BackupServerInventory
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.details import Details
 from mqtt_bridge.proxmox.inventory import Inventory
+from mqtt_bridge.proxmox.polling import Polling
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.settings import Settings, SiteSettings
@@ -57,16 +58,18 @@ class Pollers:
             self._start(site)
 
     def _start(self, site: SiteSettings) -> None:
-        client, api = self.clients[site.slug], self.settings.api
+        api = self.settings.api
         kind = Inventory if site.kind == "pve" else BackupServerInventory
         inventory = kind(
-            site,
-            client,
-            self.retained,
-            self.events.emit,
-            api=api,
-            writer=self.writer,
-            metrics_max_age=self.settings.general.metrics_max_age,
+            Polling(
+                site,
+                self.clients[site.slug],
+                self.retained,
+                self.events.emit,
+                self.writer,
+                api,
+                self.settings.general.metrics_max_age,
+            )
         )
         self.inventories[site.slug] = inventory
         self.parts.start(f"poll {site.slug}", inventory.run)

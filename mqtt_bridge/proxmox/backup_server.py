@@ -9,13 +9,10 @@ from typing import Any
 from mqtt_bridge import errors
 from mqtt_bridge.model import ClusterState, DatastoreState, JobRun, Manifest, MissingPrivilege, percent, utc
 from mqtt_bridge.proxmox import changes, permissions, rows
-from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.gone import Departures
 from mqtt_bridge.proxmox.nodes import NodeBook
-from mqtt_bridge.proxmox.pulse import Pulse, Writer
-from mqtt_bridge.proxmox.sink import Emit, Sink
+from mqtt_bridge.proxmox.polling import Polling, every
 from mqtt_bridge.proxmox.task_book import TaskBook, task_status
-from mqtt_bridge.settings import ApiSettings, SiteSettings
 
 log = logging.getLogger(__name__)
 
@@ -28,22 +25,13 @@ TASKS_LISTED = 50
 class BackupServerInventory:
     """Polls one Backup Server: `/status/datastore-usage` once per poll, the rest more seldom."""
 
-    def __init__(
-        self,
-        site: SiteSettings,
-        client: ProxmoxClient,
-        sink: Sink,
-        emit: Emit,
-        *,
-        api: ApiSettings,
-        writer: Writer,
-        metrics_max_age: float = 300,
-    ) -> None:
+    def __init__(self, polling: Polling) -> None:
+        site, sink = polling.site, polling.sink
         self.site = site
-        self.client = client
-        self.api = api
-        self.pulse = Pulse(site.slug, sink, writer, api.poll_interval)
-        self.nodes = NodeBook(site.slug, sink, metrics_max_age)
+        self.client = polling.client
+        self.api = polling.api
+        self.pulse = polling.pulse()
+        self.nodes = NodeBook(site.slug, sink, polling.metrics_max_age)
         self.tasks = TaskBook(site.slug, sink)
         self.missing: tuple[MissingPrivilege, ...] = ()
         self.first_poll = asyncio.Event()
@@ -51,7 +39,7 @@ class BackupServerInventory:
         self.states: dict[str, DatastoreState] = {}
         self._details: dict[str, dict[str, Any]] = {}
         self._sink = sink
-        self._emit = emit
+        self._emit = polling.emit
         self._granted: permissions.Permissions = {}
         self._host: rows.Row = {}
         self._host_due = 0.0
@@ -61,16 +49,9 @@ class BackupServerInventory:
     async def run(self) -> None:
         """Poll until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._every(self.poll, self.api.poll_interval), name="poll")
-            group.create_task(self._every(self.poll_tasks, self.api.poll_tasks_interval), name="tasks")
+            group.create_task(every(self.api.poll_interval, self.poll), name="poll")
+            group.create_task(every(self.api.poll_tasks_interval, self.poll_tasks), name="tasks")
             group.create_task(self._content(), name="datastore details")
-
-    @staticmethod
-    async def _every(step: Any, interval: float) -> None:
-        while True:
-            started = time.monotonic()
-            await step()
-            await asyncio.sleep(max(0.1, interval - (time.monotonic() - started)))
 
     async def poll(self) -> None:
         """One poll: read, publish, tell."""

@@ -1,7 +1,6 @@
 """One poller per Proxmox VE site: one `/cluster/resources` call per poll, whatever the number of guests."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -11,15 +10,12 @@ from typing import Any
 from mqtt_bridge import errors
 from mqtt_bridge.model import ClusterState, Manifest, MissingPrivilege, utc
 from mqtt_bridge.proxmox import changes, permissions, rows
-from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.gone import Departures
 from mqtt_bridge.proxmox.guests import Change, GuestBook
 from mqtt_bridge.proxmox.nodes import NodeBook
-from mqtt_bridge.proxmox.pulse import Pulse, Writer
-from mqtt_bridge.proxmox.sink import Emit, Sink
+from mqtt_bridge.proxmox.polling import Polling, every
 from mqtt_bridge.proxmox.storages import StorageBook
 from mqtt_bridge.proxmox.task_book import DESTROYS, MIGRATES, STOPS, TaskBook
-from mqtt_bridge.settings import ApiSettings, SiteSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +27,14 @@ FAILED_LOG_LINES = 20
 class Inventory:
     """Polls one site and puts what it learns into the sink. `details.Details` fills in what costs a call per thing."""
 
-    def __init__(
-        self,
-        site: SiteSettings,
-        client: ProxmoxClient,
-        sink: Sink,
-        emit: Emit,
-        *,
-        api: ApiSettings,
-        writer: Writer,
-        metrics_max_age: float = 300,
-    ) -> None:
+    def __init__(self, polling: Polling) -> None:
+        site, sink, client = polling.site, polling.sink, polling.client
         self.site = site
         self.client = client
-        self.api = api
-        self.pulse = Pulse(site.slug, sink, writer, api.poll_interval)
-        self.nodes = NodeBook(site.slug, sink, metrics_max_age)
-        self.guests = GuestBook(site.slug, sink, metrics_max_age)
+        self.api = polling.api
+        self.pulse = polling.pulse()
+        self.nodes = NodeBook(site.slug, sink, polling.metrics_max_age)
+        self.guests = GuestBook(site.slug, sink, polling.metrics_max_age)
         self.storages = StorageBook(site.slug, sink)
         self.tasks = TaskBook(site.slug, sink)
         self.missing: tuple[MissingPrivilege, ...] = ()
@@ -57,7 +44,7 @@ class Inventory:
         self.backup_ended = asyncio.Event()
         self.complete = False
         self._sink = sink
-        self._emit = emit
+        self._emit = polling.emit
         self._granted: permissions.Permissions = {}
         self._granted_at = 0.0
         self._manifest = Manifest(generation=0)
@@ -72,22 +59,8 @@ class Inventory:
     async def run(self) -> None:
         """Poll until cancelled; a poll that fails is told in the heartbeat and never ends this."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._every(self.poll, self.api.poll_interval, self._hurry), name="poll")
-            group.create_task(self._every(self.poll_tasks, self.api.poll_tasks_interval), name="tasks")
-
-    @staticmethod
-    async def _every(step: Any, interval: float, hurry: asyncio.Event | None = None) -> None:
-        while True:
-            started = time.monotonic()
-            await step()
-            rest = max(0.1, interval - (time.monotonic() - started))
-            if hurry is None:
-                await asyncio.sleep(rest)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(rest):
-                    await hurry.wait()
-            hurry.clear()
+            group.create_task(every(self.api.poll_interval, self.poll, self._hurry), name="poll")
+            group.create_task(every(self.api.poll_tasks_interval, self.poll_tasks), name="tasks")
 
     def hurry(self) -> None:
         """Poll now rather than at the next turn."""

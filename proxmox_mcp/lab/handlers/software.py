@@ -54,7 +54,7 @@ def updates(call: Call) -> list[dict[str, str]]:
 
 def refresh_updates(call: Call) -> str:
     async def work(task: Any) -> None:
-        task.say("starting apt-get update", "Hit:1 http://deb.debian.org/debian trixie InRelease")
+        task.say("starting apt-get update", "Hit:1 http://mirror.example/debian trixie InRelease")
         await task.sleep(1.5)
         task.say("Reading package lists...")
 
