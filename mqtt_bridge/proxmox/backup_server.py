@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mqtt_bridge import errors
-from mqtt_bridge.model import ClusterState, DatastoreState, JobRun, Manifest, MissingPrivilege, percent, utc
+from mqtt_bridge.model import ClusterState, DatastoreState, JobRun, MissingPrivilege, percent, utc
 from mqtt_bridge.proxmox import changes, permissions, rows
 from mqtt_bridge.proxmox.gone import Departures
 from mqtt_bridge.proxmox.nodes import NodeBook
 from mqtt_bridge.proxmox.polling import Polling, every
 from mqtt_bridge.proxmox.task_book import TaskBook, task_status
+from mqtt_bridge.proxmox.whole import ManifestKeeper
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class BackupServerInventory:
         self._granted: permissions.Permissions = {}
         self._host: rows.Row = {}
         self._host_due = 0.0
-        self._manifest = Manifest(generation=0)
+        self._manifest = ManifestKeeper(site.slug, sink)
         self._departed: Departures[str] = Departures(self._read_store)
 
     async def run(self) -> None:
@@ -162,15 +163,7 @@ class BackupServerInventory:
         )
         self._sink.put("cluster", whole, site=self.site.slug)
         self.complete = self._degraded() is None and not self._departed.absent()
-        manifest = Manifest(
-            generation=self._manifest.generation,
-            complete=self.complete,
-            nodes=tuple(sorted(self.nodes.records)),
-            datastores=tuple(sorted(self.states)),
-        )
-        if manifest != self._manifest or not manifest.generation:
-            self._manifest = manifest.model_copy(update={"generation": manifest.generation + 1})
-            self._sink.put("manifest", self._manifest, site=self.site.slug)
+        self._manifest.publish(complete=self.complete, nodes=self.nodes.records, datastores=self.states)
 
     async def _read_store(self, store: str) -> None:
         await self.client.get("admin", "datastore", store, "status", purpose="poll")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mqtt_bridge import errors
-from mqtt_bridge.model import ClusterState, Manifest, MissingPrivilege, utc
+from mqtt_bridge.model import MissingPrivilege, utc
 from mqtt_bridge.proxmox import changes, permissions, rows
 from mqtt_bridge.proxmox.gone import Departures
 from mqtt_bridge.proxmox.guests import Change, GuestBook
@@ -16,6 +16,7 @@ from mqtt_bridge.proxmox.nodes import NodeBook
 from mqtt_bridge.proxmox.polling import Polling, every
 from mqtt_bridge.proxmox.storages import StorageBook
 from mqtt_bridge.proxmox.task_book import DESTROYS, MIGRATES, STOPS, TaskBook
+from mqtt_bridge.proxmox.whole import ManifestKeeper, Membership, cluster_state
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,8 @@ class Inventory:
         self._emit = polling.emit
         self._granted: permissions.Permissions = {}
         self._granted_at = 0.0
-        self._manifest = Manifest(generation=0)
-        self._quorate: bool | None = None
-        self._name = site.name
-        self._clustered = site.clustered
+        self.membership = Membership(site.name, clustered=site.clustered)
+        self._manifest = ManifestKeeper(site.slug, sink)
         self._departed_guests: Departures[int] = Departures(self._read_guest)
         self._departed_nodes: Departures[str] = Departures(lambda n: client.get("nodes", n, "status", purpose="poll"))
         self._departed_storages: Departures[str] = Departures(self._read_storage)
@@ -138,8 +137,7 @@ class Inventory:
             self._tell(change, now)
         storage_ids = self.storages.take(by_type["storage"], online)
         await self._depart(node_names, {int(r["vmid"]) for r in guest_rows}, storage_ids)
-        self._cluster(members, guest_rows, now)
-        self._publish_manifest()
+        self._publish_whole(members, now)
 
     def _discover(self, members: Mapping[str, rows.Row]) -> None:
         if self.site.clustered:
@@ -182,7 +180,8 @@ class Inventory:
     @property
     def cluster_name(self) -> str | None:
         """As Proxmox says; None for a standalone host, or while it is not known."""
-        return self._name if self._clustered and self.pulse.status in ("online", "degraded") else None
+        known = self.membership.clustered and self.pulse.status in ("online", "degraded")
+        return self.membership.name if known else None
 
     # --- what is gone -----------------------------------------------------------------------------------------------
 
@@ -224,51 +223,28 @@ class Inventory:
 
     # --- the site as a whole ----------------------------------------------------------------------------------------
 
-    def _cluster(self, members: list[rows.Row], guest_rows: list[rows.Row], now: float) -> None:
-        cluster = next((m for m in members if m.get("type") == "cluster"), None)
-        if members:
-            self._name = str(cluster["name"]) if cluster else self.site.name
-            self._clustered = cluster is not None
-        states = [r.state for r in self.guests if r.state is not None]
-        known = bool(guest_rows) or permissions.anywhere(self._granted, "/vms", "VM.Audit")
-        online = [n for n in self.nodes if n.state is not None and n.state.status == "online"]
-        quorate = None if cluster is None else bool(cluster.get("quorate"))
-        if quorate is not None and self._quorate is not None and quorate != self._quorate:
-            self._emit(changes.quorum_event(self.site.slug, quorate=quorate, at=utc(now) or ""))
-        self._quorate = quorate
-        guests = [s for s in states if not s.template]
-        cluster_state = ClusterState(
-            site=self.site.slug,
-            name=self._name,
-            kind="cluster" if self._clustered else "standalone",
-            quorate=quorate,
-            version=next((n.state.version for n in online if n.state and n.state.version), None),
-            nodes_total=len(self.nodes.records),
-            nodes_online=len(online),
-            guests_total=len(guests) if known else None,
-            guests_running=sum(s.status == "running" for s in guests) if known else None,
-            guests_stopped=sum(s.status == "stopped" for s in guests) if known else None,
-            templates=sum(s.template for s in states) if known else None,
-            cpus=sum(n.state.cpus or 0 for n in online if n.state) or None,
-            maxmem=sum(n.state.maxmem or 0 for n in online if n.state) or None,
-            ha_managed=None if self.ha is None else sum(h.get("type") == "service" for h in self.ha),
-            ha_errors=tuple(sorted(str(h.get("sid")) for h in self.ha or () if h.get("state") in ("error", "fence"))),
+    def _publish_whole(self, members: list[rows.Row], now: float) -> None:
+        turned = self.membership.take(members)
+        if turned is not None:
+            self._emit(changes.quorum_event(self.site.slug, quorate=turned, at=utc(now) or ""))
+        guests = [r.state for r in self.guests if r.state is not None]
+        known = bool(guests) or permissions.anywhere(self._granted, "/vms", "VM.Audit")
+        state = cluster_state(
+            self.site.slug,
+            self.membership,
+            [n.state for n in self.nodes if n.state is not None],
+            guests if known else None,
+            ha=self.ha,
             not_backed_up=self.not_backed_up,
         )
-        self._sink.put("cluster", cluster_state, site=self.site.slug)
-
-    def _publish_manifest(self) -> None:
+        self._sink.put("cluster", state, site=self.site.slug)
         self.complete = self._degraded() is None and not self._departed_guests.absent()
-        manifest = Manifest(
-            generation=self._manifest.generation,
+        self._manifest.publish(
             complete=self.complete,
-            nodes=tuple(sorted(self.nodes.records)),
-            guests=tuple(sorted(self.guests.records)),
-            storages=tuple(sorted(self.storages.states)),
+            nodes=self.nodes.records,
+            guests=self.guests.records,
+            storages=self.storages.states,
         )
-        if manifest != self._manifest or not manifest.generation:
-            self._manifest = manifest.model_copy(update={"generation": manifest.generation + 1})
-            self._sink.put("manifest", self._manifest, site=self.site.slug)
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 
