@@ -173,7 +173,7 @@ def main() -> int:
     drifted = [name for name, make in DOCS if _current(ROOT / name) != make()]
     for name, make in DOCS:
         if name in drifted and not check:
-            (ROOT / name).parent.mkdir(exist_ok=True)
+            (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / name).write_text(make(), encoding="utf-8")
     for name in drifted:
         print(f"{name} is not what the code says: run scripts/make_docs.py" if check else f"wrote {name}")
