@@ -176,6 +176,9 @@ async def test_a_mosquitto_left_by_a_crash_is_ended_and_nothing_else(tmp_path: P
         pass
     left = await asyncio.create_subprocess_exec(binary, "-c", str(directory / "mosquitto.conf"), stderr=-3)
     (directory / "pid").write_text(str(left.pid), encoding="ascii")
+    async with asyncio.timeout(5):  # between fork and exec it is not yet what it will be
+        while str(directory) not in Path(f"/proc/{left.pid}/cmdline").read_text(encoding="utf-8"):
+            await asyncio.sleep(0.01)
     async with EmbeddedBroker(tmp_path, port=0, prefer="mosquitto") as options:
         async with asyncio.timeout(5):
             assert await left.wait() == -signal.SIGKILL
