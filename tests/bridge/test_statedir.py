@@ -73,3 +73,15 @@ async def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> N
     with pytest.raises(BridgeError, match="STATE_DIR .* cannot be created"):
         async with StateDir(tmp_path / "file" / "below"):
             pass
+
+
+async def test_a_broker_is_told_whole(tmp_path: Path) -> None:
+    """Who reads endpoint.json must speak to the broker as its owner does: in the same version, over the same TLS."""
+    options = BrokerOptions(
+        "127.0.0.1", 4711, tls=True, ca_file=tmp_path / "ca", transport="websockets", protocol="3.1.1"
+    )
+    async with StateDir(tmp_path) as state:
+        state.tell(options, "proxmox")
+        found = local_owner(tmp_path)
+        assert found is not None
+        assert found.options == options
