@@ -25,6 +25,7 @@ from proxmox_mcp.lab import Lab, LabOptions
 log = logging.getLogger(__name__)
 
 MCP_PORT = 8080
+PVESTATD = 2.0  # seconds; a real host's 10 would make a demo look slow
 CONTROL = "PROXMOX_LAB_CONTROL"
 
 
@@ -39,7 +40,7 @@ async def demo(arguments: argparse.Namespace) -> int:
         )
         # the lab's own port is only known once it runs, so that wrong --set values are told after it has started
         logs.set_up(GeneralSettings(), quiet=sys.stdout.isatty())
-        lab = await stack.enter_async_context(Lab(_options(arguments, lively=True)))
+        lab = await stack.enter_async_context(Lab(_options(arguments, lively=True, pvestatd_interval=PVESTATD)))
         settings = _settings(arguments, lab.env, state_dir)
         logs.set_up(settings.general, quiet=sys.stdout.isatty())
         served = await stack.enter_async_context(
@@ -55,7 +56,7 @@ async def demo(arguments: argparse.Namespace) -> int:
 async def lab(arguments: argparse.Namespace) -> int:
     """The simulated API alone."""
     logs.set_up(GeneralSettings())
-    async with Lab(_options(arguments, lively=False, ports=_api_ports(arguments))) as running:
+    async with Lab(_options(arguments, ports=_api_ports(arguments))) as running:
         _tell_ready(arguments.ready_file, _ready(running, None, None, None))
         print("Proxmox VE      ", *running.api_urls)
         print("Backup Server   ", *running.pbs_urls)
@@ -91,8 +92,8 @@ async def fault(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _options(arguments: argparse.Namespace, *, lively: bool, ports: tuple[int, ...] = ()) -> LabOptions:
-    return LabOptions(nodes=arguments.nodes, guests=arguments.guests, seed=arguments.seed, lively=lively, ports=ports)
+def _options(arguments: argparse.Namespace, **more: Any) -> LabOptions:
+    return LabOptions(nodes=arguments.nodes, guests=arguments.guests, seed=arguments.seed, **more)
 
 
 def _api_ports(arguments: argparse.Namespace) -> tuple[int, ...]:
