@@ -26,6 +26,8 @@ from mqtt_bridge.topics import TABLE, Parsed
 log = logging.getLogger(__name__)
 
 INFO_EVERY = 10.0
+LISTENING = 10.0  # seconds for the connection that watches over our topics, before we publish without it
+SWEEP = 1.0  # seconds between two looks at what is left over
 GOODBYE = 1.5  # seconds for the last publish, `offline`
 GUARDED = [kind.name for kind in TABLE if kind.retain]
 
@@ -111,7 +113,7 @@ class Bridge:
     def _connection(self) -> Broker:
         names = self.pollers.retained.names
         will = Will(names.build("bridge_state", bridge=self.writer.bridge), b"offline")
-        return Broker(self.options, self._guard, role="bridge", will=will)
+        return Broker(self.options, role="bridge", will=will)
 
     async def _say_offline(self) -> None:
         """A clean goodbye sends no will, so say it ourselves."""
@@ -132,11 +134,13 @@ class Bridge:
         except SiteTakenError as error:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.pollers.retained.feed(self.broker))
-            group.create_task(self.pollers.events.feed(self.broker))
-            group.create_task(self._watch())
-            self._published.set()
+        async with Broker(self.options, self._guard, role="guard") as guard:
+            await self._listen(guard)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.pollers.retained.feed(self.broker))
+                group.create_task(self.pollers.events.feed(self.broker))
+                group.create_task(self._watch(guard))
+                self._published.set()
 
     def _give_way(self, error: SiteTakenError) -> None:
         if not self.fatal.done():
@@ -144,25 +148,42 @@ class Bridge:
 
     # --- our own topics, as the broker has them -----------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        """Subscribe to what we publish: others' writes there are put right, leftovers of earlier runs cleared."""
-        retained, generation = self.pollers.retained, 0
-        while True:
-            generation = await self.broker.wait_connected(generation)
-            await self.pollers.polled_once()
-            with suppress(BrokerError):
-                await retained.settled(self.broker)
-                for kind in GUARDED:
-                    for ids in self._guarded_ids(kind):
-                        await self.broker.subscribe([retained.names.filter(kind, **ids)], no_local=True)
-            while self.broker.generation == generation and self.broker.connected:
-                await asyncio.sleep(1)
-                retained.sweep(self._clean_sites())
+    async def _listen(self, guard: Broker) -> None:
+        """See others' writes from before our first publish on, so that none is missed."""
+        with suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(LISTENING):
+                await guard.wait_connected()
+                await guard.subscribe(self._guarded(), retain_handling=2)
 
-    def _guarded_ids(self, kind: str) -> list[dict[str, str]]:
-        if kind.startswith("bridge_"):
-            return [{"bridge": self.writer.bridge}]
-        return [{"site": s.slug} for s in self.settings.sites]
+    async def _watch(self, guard: Broker) -> None:
+        """Others' writes on our topics are put right, leftovers of earlier runs cleared.
+
+        Over a connection of its own: Mosquitto drops what exceeds a client's queue, so a flood of stored messages
+        must not stand before the acknowledgements of what we publish.
+        """
+        generation = 0
+        while True:
+            generation = await guard.wait_connected(generation)
+            await self.pollers.polled_once()
+            await self.pollers.retained.settled(self.broker)
+            with suppress(BrokerError):
+                await self._tidy(guard, generation)
+            await guard.wait_disconnected(generation)
+
+    async def _tidy(self, guard: Broker, generation: int) -> None:
+        """Ask for what is stored, again after each clearing: a broker may have dropped some of it."""
+        ask = True
+        while guard.connected and guard.generation == generation:
+            if ask:
+                for topic_filter in self._guarded():
+                    await guard.subscribe([topic_filter])
+            await asyncio.sleep(SWEEP)
+            ask = self.pollers.retained.sweep(self._clean_sites()) > 0
+
+    def _guarded(self) -> list[str]:
+        names, sites = self.pollers.retained.names, [{"site": s.slug} for s in self.settings.sites]
+        own = [{"bridge": self.writer.bridge}]
+        return [names.filter(k, **ids) for k in GUARDED for ids in (own if k.startswith("bridge_") else sites)]
 
     def _clean_sites(self) -> set[str]:
         return {slug for slug, inventory in self.pollers.inventories.items() if inventory.complete}

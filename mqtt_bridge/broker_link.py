@@ -27,6 +27,9 @@ from mqtt_bridge.errors import BrokerError, BrokerUnreachableError
 OUTSTANDING = 200  # publishes that wait for their acknowledgement at once; more await their turn
 UNREAD = 20_000  # messages between the network thread and the loop before the thread stops reading
 GOODBYE = 1.0  # seconds that a broker gets to take our DISCONNECT
+# Mosquitto drops what exceeds a client's queue, acknowledgements too: one that has not come by then never will
+GRANTED = 5.0  # seconds for subscriptions, which hold all the same
+PUBLISHED = 30.0  # seconds for publishes: after it everything is sent again, over a new connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,15 @@ class Link:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = correlation_data
         async with self.slots:
-            return await self._acknowledged(lambda: self._client.publish(topic, payload, qos, retain, properties).mid)
+            try:
+                async with asyncio.timeout(PUBLISHED):
+                    return await self._acknowledged(
+                        lambda: self._client.publish(topic, payload, qos, retain, properties).mid
+                    )
+            except TimeoutError as error:
+                self._error = broker_reasons.unacknowledged(self._options.address)
+                self._client.disconnect()
+                raise gone(self._error) from error
 
     async def subscribe(
         self, filters: Sequence[str], qos: int, *, retain_handling: int, retain_as_published: bool, no_local: bool
@@ -224,11 +235,18 @@ class Link:
             options = SubscribeOptions(
                 qos, noLocal=no_local, retainAsPublished=retain_as_published, retainHandling=retain_handling
             )
-            return await self._acknowledged(lambda: self._client.subscribe([(f, options) for f in filters])[1])
-        return await self._acknowledged(lambda: self._client.subscribe([(f, qos) for f in filters])[1])
+            return await self._granted(lambda: self._client.subscribe([(f, options) for f in filters])[1])
+        return await self._granted(lambda: self._client.subscribe([(f, qos) for f in filters])[1])
 
     async def unsubscribe(self, filters: Sequence[str]) -> tuple[str, ...]:
-        return await self._acknowledged(lambda: self._client.unsubscribe(list(filters))[1])
+        return await self._granted(lambda: self._client.unsubscribe(list(filters))[1])
+
+    async def _granted(self, send: Callable[[], int | None]) -> tuple[str, ...]:
+        try:
+            async with asyncio.timeout(GRANTED):
+                return await self._acknowledged(send)
+        except TimeoutError:
+            return ()
 
     async def _acknowledged(self, send: Callable[[], int | None]) -> tuple[str, ...]:
         mid = None if self.closed.done() else send()

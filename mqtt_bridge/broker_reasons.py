@@ -61,6 +61,13 @@ def silent(address: str) -> BrokerUnreachableError:
     )
 
 
+def unacknowledged(address: str) -> BrokerUnreachableError:
+    """A publish was never acknowledged: it is not known whether it arrived."""
+    return BrokerUnreachableError(
+        f"The MQTT broker at {address} does not acknowledge what is published.", cure="It is sent again."
+    )
+
+
 def lost(address: str, reason: str, *, by_broker: bool) -> BrokerUnreachableError:
     """The end of a connection that was up."""
     if by_broker:

@@ -85,9 +85,9 @@ class Retained:
             if held is None:
                 self._unknown(message)
             elif held[0] != message.payload:
-                self.stats["foreign_writes"] += 1
                 for feed in self._feeds:
-                    if feed.bus is bus:
+                    if feed.bus is bus and feed.sent.get(message.topic) != message.payload:
+                        self.stats["foreign_writes"] += 1
                         feed.mark_foreign(message.topic)
 
     def _unknown(self, message: Message) -> None:
@@ -113,6 +113,7 @@ class _Feed:
         self.retained = retained
         self.bus = bus
         self.idle = asyncio.Event()
+        self.sent: dict[str, bytes] = {}  # the last payload by topic: an echo of it is no foreign write
         self._dirty: dict[str, None] = {}
         self._foreign: set[str] = set()
         self._wake = asyncio.Event()
@@ -170,6 +171,10 @@ class _Feed:
 
     async def _one(self, topic: str) -> None:
         payload, qos = self.retained.held.get(topic, (b"", 1))
+        if payload:
+            self.sent[topic] = payload
+        else:
+            self.sent.pop(topic, None)
         try:
             await self.bus.publish(topic, payload, qos=qos, retain=True)
         except BrokerRefusedError as error:

@@ -22,6 +22,8 @@ else:
 ENDPOINT = "endpoint.json"
 INSTANCE = "instance"
 _SMALL = 64 * 1024
+_TOLD = ("host", "port", "username", "tls", "transport", "protocol")  # of BrokerOptions, in ENDPOINT
+_TOLD_FILES = ("ca_file", "cert_file", "key_file")
 
 
 def private_dir(path: Path) -> Path:
@@ -93,11 +95,10 @@ class StateDir:
             json.dumps(
                 {
                     "pid": os.getpid(),
-                    "host": options.host,
-                    "port": options.port,
-                    "username": options.username,
                     "password": options.password.reveal() if options.password else None,
                     "base_topic": base_topic,
+                    **{name: getattr(options, name) for name in _TOLD},
+                    **{name: str(path) for name in _TOLD_FILES if (path := getattr(options, name))},
                 }
             ),
         )
@@ -142,11 +143,11 @@ def local_owner(path: Path) -> LocalOwner | None:
                 return None
         told: dict[str, Any] = json.loads((path / ENDPOINT).read_text(encoding="utf-8"))
         password = told.get("password")
+        files: dict[str, Any] = {name: Path(told[name]) for name in _TOLD_FILES if name in told}
         options = BrokerOptions(
-            host=told["host"],
-            port=int(told["port"]),
-            username=told.get("username"),
             password=Secret(password) if password else None,
+            **{name: told[name] for name in _TOLD},
+            **files,
         )
         return LocalOwner(options, str(told["base_topic"]))
     except (OSError, ValueError, KeyError, TypeError):
