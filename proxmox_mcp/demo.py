@@ -20,7 +20,7 @@ from mqtt_bridge.broker import BrokerOptions
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.settings import GeneralSettings, Settings, load
 from mqtt_bridge.statedir import write_private
-from proxmox_mcp.lab import Lab, LabOptions
+from proxmox_mcp.lab import FAULTS, FaultError, Lab, LabOptions, send_fault
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,6 @@ async def lab(arguments: argparse.Namespace) -> int:
 
 async def fault(arguments: argparse.Namespace) -> int:
     """`proxmox-mcp lab fault NAME [ARGS]`."""
-    from proxmox_mcp.lab.control import send_fault  # noqa: PLC0415
-    from proxmox_mcp.lab.faults import FAULTS, FaultError  # noqa: PLC0415
-
     words: list[str] = arguments.fault
     if not words or arguments.list_faults:
         print(f"usage: {CONTROL}=URL proxmox-mcp lab fault NAME [ARGS]\n\nfaults:")
