@@ -9,6 +9,7 @@ from mqtt_bridge import model
 SITE_SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 RESERVED_SITES = frozenset({"bridge", "unassigned"})
 _FIELD = re.compile(r"<(\w+)>")
+_FORBIDDEN = frozenset("+#\0")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class TopicKind:
     def regex(self) -> re.Pattern[str]:
         literal = re.split(r"(<\w+>)", self.pattern)
         return re.compile("".join(_group(p) if p.startswith("<") else re.escape(p) for p in literal))
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The ids that its pattern takes."""
+        return tuple(_FIELD.findall(self.pattern))
+
+    @cached_property
+    def template(self) -> str:
+        """The pattern for the `%` operator."""
+        return _FIELD.sub("%s", self.pattern.replace("%", "%%"))
 
 
 def _group(field: str) -> str:
@@ -75,7 +86,8 @@ class Topics:
     def build(self, kind: str, **ids: str | int) -> str:
         """The topic of `kind`; raises KeyError for a missing id and ValueError for one MQTT cannot carry."""
         row = KINDS[kind]
-        return f"{self.base}/" + _FIELD.sub(lambda m: _level(str(ids[m[1]]), whole=m[1] != "rest"), row.pattern)
+        levels = tuple(_level(str(ids[name]), whole=name != "rest") for name in row.fields)
+        return f"{self.base}/{row.template % levels}"
 
     def filter(self, kind: str, **ids: str | int) -> str:
         """A subscription for every topic of `kind`, or for those with the given ids."""
@@ -100,7 +112,7 @@ class Topics:
 
 
 def _level(text: str, *, whole: bool = True) -> str:
-    if not text or any(c in text for c in "+#\0") or (whole and "/" in text):
+    if not text or not _FORBIDDEN.isdisjoint(text) or (whole and "/" in text):
         raise ValueError(f"{text!r} cannot stand in an MQTT topic")
     return text
 

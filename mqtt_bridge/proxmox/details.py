@@ -58,6 +58,8 @@ class Details:
         self._refused: dict[str, float] = {}
         self._backups_due = 0.0
         self._busy: set[object] = set()
+        self._due: list[GuestRecord] = []  # the most urgent last
+        self._looked_at = 0.0
 
     async def run(self) -> None:
         """Read what is due, oldest first."""
@@ -93,12 +95,21 @@ class Details:
         for node in self._inventory.nodes:
             if node.details_due <= now and online[node.name] and node.name not in self._busy:
                 return node
-        due = [
-            g
-            for g in self._inventory.guests
-            if g.details_due <= now and online.get(g.node, False) and g.vmid not in self._busy
-        ]
-        return min(due, key=lambda g: (g.row.get("status") != "running", g.details_due), default=None)
+        return self._next_guest(now, online)
+
+    def _next_guest(self, now: float, online: Mapping[str, bool]) -> GuestRecord | None:
+        """Running guests first, then the longest due. All are looked through once a second, not for every call."""
+        if now - self._looked_at >= IDLE:
+            self._looked_at = now
+            self._due = [g for g in self._inventory.guests if g.details_due <= now]
+            self._due.sort(key=lambda g: (g.row.get("status") != "running", g.details_due), reverse=True)
+        known = self._inventory.guests.records
+        while self._due:
+            guest = self._due.pop()
+            fits = guest.details_due <= now and online.get(guest.node, False) and guest.vmid not in self._busy
+            if fits and known.get(guest.vmid) is guest:
+                return guest
+        return None
 
     async def _get(self, *path: str | int, **params: Any) -> Any:
         """The answer, or None where it is refused or not to be had now."""
