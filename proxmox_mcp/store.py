@@ -220,10 +220,11 @@ class Store:
     def _room(self, key: Key, more: int) -> bool:
         if len(self.topics) < self.max_topics and self.size + more <= self.max_bytes:
             return True
-        if self._listed.get(key[0]) and self.listed(key) and key[1] in LISTS and self._evict():
+        wanted = self.listed(key)
+        if wanted and self._evict():
             return True
         self.stats["dropped"] += 1
-        self.overflow = True
+        self.overflow |= wanted  # strangers that find no room are no loss
         return False
 
     def _evict(self) -> bool:

@@ -115,6 +115,7 @@ async def test_a_flood_of_strangers_does_not_push_the_listed_out(
         await filled(mirror)
         assert [g.state.vmid for g in View(mirror, "mqtt").guests()] == list(site.vmids)
         assert len(mirror.store.topics) <= 150
+        assert mirror.complete
         assert mirror.store.stats["dropped"] > 0
 
 

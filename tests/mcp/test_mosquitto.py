@@ -68,6 +68,7 @@ async def test_a_retained_flood_of_strangers(mosquitto: Mosquitto) -> None:
         async with Mirror(factory(mosquitto.options), max_topics=1000) as mirror:
             await filled(mirror)
             assert [g.state.vmid for g in View(mirror, "mqtt").guests()] == list(site.vmids)
+            assert mirror.complete
             assert mirror.store.stats["oversized"] == 40
             assert len(mirror.store.topics) <= 1000
 
