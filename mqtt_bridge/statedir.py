@@ -1,5 +1,6 @@
 """STATE_DIR: one owner at a time, private files, and which broker others of the same STATE_DIR are to use."""
 
+import asyncio
 import json
 import os
 import sys
@@ -22,6 +23,7 @@ else:
 ENDPOINT = "endpoint.json"
 INSTANCE = "instance"
 _SMALL = 64 * 1024
+_LOOKS, _LOOK = 4, 0.05  # how often the lock is tried again, after so many seconds
 _TOLD = ("host", "port", "username", "tls", "transport", "protocol")  # of BrokerOptions, in ENDPOINT
 _TOLD_FILES = ("ca_file", "cert_file", "key_file")
 
@@ -57,7 +59,7 @@ class StateDir:
         private_dir(self.path)
         lock = (self.path / "lock").open("a+", encoding="utf-8")
         try:
-            _lock(lock)
+            await _lock_patiently(lock)
         except OSError as error:
             lock.seek(0)
             owner = lock.read(_SMALL).strip()
@@ -66,6 +68,10 @@ class StateDir:
                 f"Another proxmox-mcp bridge{f' (process {owner})' if owner else ''} uses {self.path}.",
                 cure="Stop it first, or give this one its own STATE_DIR.",
             ) from error
+        with suppress(OSError):
+            (self.path / ENDPOINT).unlink(
+                missing_ok=True
+            )  # a crash left it: it must not be believed for our lock's sake
         lock.seek(0)
         lock.truncate()
         lock.write(str(os.getpid()))
@@ -152,6 +158,15 @@ def local_owner(path: Path) -> LocalOwner | None:
         return LocalOwner(options, str(told["base_topic"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+async def _lock_patiently(file: IO[str]) -> None:
+    """`local_owner` of another process holds the lock for a moment to see whether anybody does."""
+    for _ in range(_LOOKS):
+        with suppress(OSError):
+            return _lock(file)
+        await asyncio.sleep(_LOOK)
+    return _lock(file)
 
 
 def _lock(file: IO[str]) -> None:

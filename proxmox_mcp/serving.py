@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OWNER_LOOK = 2.0  # seconds between two looks for the owner of our STATE_DIR
 MAX_PACKET = 4 << 20  # bytes of one message that a mirror takes: the manifest of a very large site fits
 
 
@@ -152,9 +153,23 @@ async def _reader(settings: Settings, role: str) -> AsyncIterator[ProxmoxServer]
         clients = {s.slug: await stack.enter_async_context(ProxmoxClient(s, settings.api)) for s in settings.sites}
         bus = bus_factory(found.options, role) if found else None
         state = await stack.enter_async_context(State(bus, fallback if clients else None, names=names, sites=sites))
+        if not settings.mqtt.host:
+            following = asyncio.create_task(_follow_owner(settings, state, found, role), name="owner")
+            stack.callback(following.cancel)
         metrics = Metrics()
         metrics.watch(clients)
         yield build_server(settings, state, _actions(settings, clients, None), clients, metrics)
+
+
+async def _follow_owner(settings: Settings, state: State, known: LocalOwner | None, role: str) -> None:
+    """A bridge with a broker of its own may come later than we do, or come back at another port."""
+    base = known.base_topic if known else settings.mqtt.base_topic
+    while True:
+        await asyncio.sleep(OWNER_LOOK)
+        owner = local_owner(settings.general.state_dir)
+        if owner and owner != known and owner.base_topic == base:
+            known = owner
+            await state.adopt(bus_factory(owner.options, role))
 
 
 def _start(arguments: argparse.Namespace) -> Settings:

@@ -81,6 +81,15 @@ class State:
             if mirror:
                 mirror.on_change.append(callback)
 
+    async def adopt(self, bus: BusFactory) -> None:
+        """Read from this broker from now on: a bridge has come that brought its own."""
+        mirror = Mirror(bus, self._names, sites=self._sites)
+        mirror.on_change.extend(self._on_change)
+        await mirror.__aenter__()
+        former, self.primary = self.primary, mirror
+        if former:
+            await former.__aexit__()
+
     def current(self) -> View | None:
         """What is there now, without waiting: for metrics, notices and lists of resources."""
         if self.primary and (self._private is None or self._alive(self.primary)):
@@ -165,8 +174,8 @@ class State:
             self._private_ready.set()
 
     async def _bridge_back(self) -> None:
-        primary, never = self.primary, asyncio.Event()
-        while not (primary and primary.filled.is_set() and self._alive(primary)):
+        never = asyncio.Event()
+        while not ((primary := self.primary) and primary.filled.is_set() and self._alive(primary)):
             await _within(never, WATCH)
 
     async def _announce(self, mirror: Mirror) -> None:

@@ -146,6 +146,20 @@ def run(*words: str, env: Mapping[str, str], cwd: Path, seconds: float = 30) -> 
     )
 
 
+def children(parent: int, word: str = "") -> dict[int, str]:
+    """The processes that it started, with their command lines; those with `word` in it."""
+    rows = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=True)
+    found = [row.split(None, 2) for row in rows.stdout.splitlines()]
+    return {int(r[0]): r[2] for r in found if len(r) == 3 and int(r[1]) == parent and word in r[2]}
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has a socket that listens (Linux)."""
+    rows = [r.split() for f in ("tcp", "tcp6") for r in Path(f"/proc/net/{f}").read_text("ascii").splitlines()[1:]]
+    listening = {f"socket:[{r[9]}]" for r in rows if r[3] == "0A"}
+    return any(str(fd.readlink()) in listening for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink())
+
+
 class Serve(Command):
     """`proxmox-mcp serve` on any free port. `url` once it answers."""
 
@@ -275,9 +289,11 @@ class Tree:
     def _take(self, messages: Sequence[Message]) -> None:
         for message in messages:
             self.messages.append((time.monotonic(), message))
-            if message.retain and message.payload:
+            # MQTT 3.1.1 does not say of a live message whether it is stored; of ours only events are not
+            retain = message.retain or (self.bus.protocol != "5" and "/event/" not in message.topic)
+            if retain and message.payload:
                 self.retained[message.topic] = message.payload
-            elif message.retain:
+            elif retain:
                 self.retained.pop(message.topic, None)
 
     def json(self, topic: str) -> Any:
@@ -285,13 +301,14 @@ class Tree:
         payload = self.retained.get(f"proxmox/{topic}")
         if payload is None:
             return None
-        return json.loads(payload) if payload[:1] == b"{" else payload.decode()
+        return json.loads(payload) if payload[:1] == b"{" else payload.decode(errors="replace")
 
     def guest(self, vmid: int) -> Any:
         return self.json(f"lab/guest/{vmid}")
 
     def status(self, vmid: int) -> str | None:
-        return (self.guest(vmid) or {}).get("status")
+        state = self.guest(vmid)
+        return state.get("status") if isinstance(state, dict) else None
 
     def guests(self) -> set[int]:
         heads = [topic.split("/") for topic in self.retained]
