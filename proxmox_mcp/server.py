@@ -15,6 +15,7 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.subscriptions import InMemorySubscriptionBus
+from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from mqtt_bridge import __version__
@@ -192,7 +193,7 @@ class ProxmoxServer(MCPServer[Any]):
         try:
             text = prompts.render(name, arguments or {}, self.prefix)
         except UnknownTargetError as error:
-            raise ValueError(str(error)) from error
+            raise MCPError(types.INVALID_PARAMS, str(error)) from error
         return types.GetPromptResult(
             messages=[types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))]
         )

@@ -103,7 +103,7 @@ def _who(endpoint: Endpoint) -> str:
 
 def _unauthorized(text: str, endpoint: Endpoint) -> UnauthorizedError:
     return UnauthorizedError(
-        f"{endpoint.name} ({endpoint.url}) does not accept {_who(endpoint)}: {text}.",
+        f"{endpoint.name} ({endpoint.url}) does not accept {_who(endpoint)}: {text.rstrip('.!')}.",
         cure="The token's value is wrong, or it has expired, was disabled or deleted: make a new one and set it.",
         status=401,
         host=endpoint.name,

@@ -249,6 +249,12 @@ async def test_a_resource_that_is_not_there(client: Client, uri: str) -> None:
     assert error.value.error.code == types.INVALID_PARAMS
 
 
+async def test_an_unknown_prompt_is_wrong_parameters(client: Client) -> None:
+    with pytest.raises(MCPError, match="no prompt 'nonsense'") as error:
+        await client.get_prompt("nonsense", {})
+    assert error.value.code == types.INVALID_PARAMS
+
+
 async def test_prompts_name_the_tools(client: Client) -> None:
     names = {p.name for p in (await client.list_prompts()).prompts}
     assert names == {"health_check", "incident_response"}
