@@ -123,7 +123,7 @@ def test_pbs_says_it_in_the_body() -> None:
 
 
 def test_unauthorized() -> None:
-    error = pve(401, "Authentication failed", "")
+    error = pve(401, "Authentication failed!", "")
     assert isinstance(error, UnauthorizedError)
     assert "bridge@pve!mqtt" in str(error)
     assert "Authentication failed" in str(error)
