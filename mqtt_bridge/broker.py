@@ -11,7 +11,7 @@ from typing import Self
 from mqtt_bridge import broker_reasons
 from mqtt_bridge.broker_link import Link, gone
 from mqtt_bridge.broker_options import BrokerOptions, Version, Will
-from mqtt_bridge.bus import OnMessages
+from mqtt_bridge.bus import Message, OnMessages
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Broker", "BrokerOptions", "Will"]
 
 STEADY = 10.0  # seconds that a connection must have lived to count as a good one
+TOO_LARGE = "Packet too large"
 _HEADERS = 64  # bytes of a PUBLISH beside topic and payload, generously
 _TRY_OLDER = {broker_reasons.WRONG_VERSION, broker_reasons.NO_ANSWER}
 
@@ -104,8 +105,8 @@ class Broker:
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, correlation_data: bytes | None = None
     ) -> None:
         link = self._connected_link()
-        if link.max_outgoing is not None and len(topic.encode()) + len(payload) + _HEADERS > link.max_outgoing:
-            failures: tuple[str, ...] = ("Packet too large",)
+        if _too_large(link, topic, payload):
+            failures: tuple[str, ...] = (TOO_LARGE,)
         else:
             failures = await link.publish(topic, payload, qos, retain=retain, correlation_data=correlation_data)
         if any(failures):
@@ -114,6 +115,13 @@ class Broker:
                 cure="Give the user of MQTT_USERNAME the right to write there (the broker's ACL).",
                 reason=failures[0],
             )
+
+    async def publish_many(self, messages: Sequence[Message]) -> Sequence[str]:
+        link = self._connected_link()
+        large = {i for i, m in enumerate(messages) if _too_large(link, m.topic, m.payload)}
+        sent = await link.publish_many([m for i, m in enumerate(messages) if i not in large] if large else messages)
+        reasons = iter(sent)
+        return [TOO_LARGE if i in large else next(reasons) for i in range(len(messages))] if large else sent
 
     async def subscribe(
         self,
@@ -204,6 +212,11 @@ class Broker:
         if self._link is link:
             self._link = None
             self._change()
+
+
+def _too_large(link: Link, topic: str, payload: bytes) -> bool:
+    """An MQTT 5 broker says what it takes, and hangs up on more."""
+    return link.max_outgoing is not None and len(topic.encode()) + len(payload) + _HEADERS > link.max_outgoing
 
 
 def _delays() -> Iterator[float]:

@@ -8,8 +8,8 @@ import asyncio
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
@@ -20,11 +20,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from mqtt_bridge import broker_reasons
+from mqtt_bridge.broker_batch import Batches
 from mqtt_bridge.broker_options import BrokerOptions, Version, Will, tls_context
 from mqtt_bridge.bus import Message, OnMessages
 from mqtt_bridge.errors import BrokerError, BrokerUnreachableError
 
-OUTSTANDING = 200  # publishes that wait for their acknowledgement at once; more await their turn
+OUTSTANDING = 200  # single publishes that await their acknowledgement at once; more await their turn
+IN_FLIGHT = 20  # publishes on the wire without an acknowledgement, as most brokers ask for; paho holds the others back
 UNREAD = 20_000  # messages between the network thread and the loop before the thread stops reading
 GOODBYE = 1.0  # seconds that a broker gets to take our DISCONNECT
 # Mosquitto drops what exceeds a client's queue, acknowledgements too: one that has not come by then never will
@@ -50,7 +52,8 @@ class Link:
         self.dropped = 0
         self.max_outgoing: int | None = None
         self.slots = asyncio.Semaphore(OUTSTANDING)
-        self._receive_maximum = OUTSTANDING
+        self._batches = Batches()
+        self._receive_maximum = IN_FLIGHT
         self._options = options
         self._max_packet = max_packet
         self._loop = asyncio.get_running_loop()
@@ -79,7 +82,7 @@ class Link:
             transport=self._options.transport,
             reconnect_on_failure=False,
         )
-        client.max_inflight_messages_set(OUTSTANDING)
+        client.max_inflight_messages_set(IN_FLIGHT)
         if self._options.username is not None:
             password = self._options.password
             client.username_pw_set(self._options.username, password.reveal() if password else None)
@@ -88,7 +91,7 @@ class Link:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_publish = lambda _c, _u, mid, code, _p: self._put(_Ack(mid, _failures([code])))
+        client.on_publish = self._on_publish
         client.on_subscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
         client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
         client.on_socket_register_write = _leave_writing_to_the_thread
@@ -130,7 +133,7 @@ class Link:
             return
         self._accepted = True
         self.max_outgoing = getattr(properties, "MaximumPacketSize", None)
-        self._receive_maximum = getattr(properties, "ReceiveMaximum", OUTSTANDING)
+        self._receive_maximum = getattr(properties, "ReceiveMaximum", IN_FLIGHT)
         self._call(self._set_opened)
 
     def _on_disconnect(
@@ -145,6 +148,13 @@ class Link:
             self._error = broker_reasons.silent(address)
         else:
             self._error = broker_reasons.refused(address, broker_reasons.NO_ANSWER)
+
+    def _on_publish(
+        self, _client: Client, _userdata: object, mid: int, code: ReasonCode, _p: Properties | None
+    ) -> None:
+        failure = str(code) if code.is_failure else ""
+        if not self._batches.acknowledge(mid, failure):
+            self._put(_Ack(mid, (failure,)))
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         try:
@@ -188,14 +198,21 @@ class Link:
             item = self._inbox.popleft()
             if isinstance(item, Message):
                 batch.append(item)
-            elif (future := self._pending.get(item.mid)) and not future.done():
-                future.set_result(item.failures)
+            else:
+                self._acknowledge(item)
         self._drained.set()
         if batch and self.on_messages:
             self.on_messages(batch)
 
+    def _acknowledge(self, ack: _Ack) -> None:
+        future = self._pending.get(ack.mid)
+        if future is None:
+            self._batches.acknowledge(ack.mid, "".join(ack.failures[:1]))  # it came before its id was known
+        elif not future.done():
+            future.set_result(ack.failures)
+
     def _set_opened(self) -> None:
-        self.slots = asyncio.Semaphore(min(OUTSTANDING, self._receive_maximum))
+        self.slots = asyncio.Semaphore(self._receive_maximum if self._narrow else OUTSTANDING)
         if not self.opened.done():
             self.opened.set_result(None)
 
@@ -209,6 +226,7 @@ class Link:
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(gone(error))
+        self._batches.lost(gone(error))
 
     async def publish(
         self, topic: str, payload: bytes, qos: int, *, retain: bool, correlation_data: bytes | None
@@ -217,16 +235,37 @@ class Link:
         if correlation_data is not None and self.version == "5":
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = correlation_data
-        async with self.slots:
-            try:
-                async with asyncio.timeout(PUBLISHED):
-                    return await self._acknowledged(
-                        lambda: self._client.publish(topic, payload, qos, retain, properties).mid
-                    )
-            except TimeoutError as error:
-                self._error = broker_reasons.unacknowledged(self._options.address)
-                self._client.disconnect()
-                raise gone(self._error) from error
+        async with self.slots, self._within_reason():
+            return await self._acknowledged(lambda: self._client.publish(topic, payload, qos, retain, properties).mid)
+
+    async def publish_many(self, messages: Sequence[Message]) -> list[str]:
+        """For each message why it was refused, or ""."""
+        if self._narrow:
+            single = (self.publish(m.topic, m.payload, m.qos, retain=m.retain, correlation_data=None) for m in messages)
+            return [failures[0] for failures in await asyncio.gather(*single)]
+        async with self._within_reason():
+            return await self._batches.publish(messages, self._send)
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether the broker takes fewer at once than paho, which cannot be told any more, would send."""
+        return self._receive_maximum < IN_FLIGHT
+
+    def _send(self, message: Message) -> int:
+        if self.closed.done():
+            raise gone(self._error)
+        return self._client.publish(message.topic, message.payload, message.qos, message.retain).mid
+
+    @asynccontextmanager
+    async def _within_reason(self) -> AsyncIterator[None]:
+        """Gives the connection up when acknowledgements do not come."""
+        try:
+            async with asyncio.timeout(PUBLISHED):
+                yield
+        except TimeoutError as error:
+            self._error = broker_reasons.unacknowledged(self._options.address)
+            self._client.disconnect()
+            raise gone(self._error) from error
 
     async def subscribe(
         self, filters: Sequence[str], qos: int, *, retain_handling: int, retain_as_published: bool, no_local: bool

@@ -49,6 +49,14 @@ class Bus(Protocol):
         """
         ...
 
+    async def publish_many(self, messages: Sequence[Message]) -> Sequence[str]:
+        """Publish them in this order, with their `qos` and `retain`: cheaper than one by one.
+
+        Returns for each why the broker refused it, or "". Raises BrokerUnreachableError as `publish` does; then it is
+        not known which of them arrived.
+        """
+        ...
+
     async def subscribe(
         self,
         filters: Sequence[str],

@@ -9,6 +9,8 @@ from typing import Self
 
 from mqtt_bridge.bus import Message, OnMessages
 
+_NOT_IN_TOPICS = frozenset("+#\0")
+
 
 @dataclass(frozen=True)
 class _Subscription:
@@ -97,10 +99,15 @@ class LoopbackClient:
     async def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, correlation_data: bytes | None = None
     ) -> None:
-        if not topic or any(c in topic for c in "+#\0"):
-            raise ValueError(f"{topic!r} is not a topic to publish to")
-        self._hub.accept(self, Message(topic, payload, qos, retain, None, correlation_data))
+        await self.publish_many([Message(topic, payload, qos, retain, None, correlation_data)])
+
+    async def publish_many(self, messages: Sequence[Message]) -> Sequence[str]:
+        for message in messages:
+            if not message.topic or not _NOT_IN_TOPICS.isdisjoint(message.topic):
+                raise ValueError(f"{message.topic!r} is not a topic to publish to")
+            self._hub.accept(self, message)
         await asyncio.sleep(0)  # a burst must not starve its readers
+        return [""] * len(messages)
 
     async def subscribe(
         self,

@@ -8,10 +8,11 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import islice
 
 from mqtt_bridge import topics
 from mqtt_bridge.bus import Bus, Message
-from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
+from mqtt_bridge.errors import BrokerUnreachableError
 from mqtt_bridge.model import Model
 
 log = logging.getLogger(__name__)
@@ -78,17 +79,19 @@ class Retained:
     def correct(self, bus: Bus, messages: Iterable[Message], *, mine: Callable[[topics.Parsed], bool]) -> None:
         """Compare what `bus` carries of our topics with what we hold; put right what someone else wrote there."""
         for message in messages:
+            held = self.held.get(message.topic)
+            if held is not None and held[0] == message.payload:
+                continue
             parsed = self.names.parse(message.topic)
             if parsed is None or not parsed.kind.retain or not mine(parsed):
                 continue
-            held = self.held.get(message.topic)
             if held is None:
                 self._unknown(message)
-            elif held[0] != message.payload:
-                for feed in self._feeds:
-                    if feed.bus is bus and feed.sent.get(message.topic) != message.payload:
-                        self.stats["foreign_writes"] += 1
-                        feed.mark_foreign(message.topic)
+                continue
+            for feed in self._feeds:
+                if feed.bus is bus and feed.sent.get(message.topic) != message.payload:
+                    self.stats["foreign_writes"] += 1
+                    feed.mark_foreign(message.topic)
 
     def _unknown(self, message: Message) -> None:
         if message.payload and len(self.leftovers) < LEFTOVERS:
@@ -147,7 +150,7 @@ class _Feed:
     async def _pump(self) -> None:
         while True:
             while self._dirty:
-                batch = list(self._dirty)[:WINDOW]
+                batch = list(islice(self._dirty, WINDOW))
                 for topic in batch:
                     del self._dirty[topic]
                 await self._publish(batch)
@@ -164,30 +167,29 @@ class _Feed:
                     self.mark(topic)
 
     async def _publish(self, batch: Sequence[str]) -> None:
-        results = await asyncio.gather(*(self._one(topic) for topic in batch), return_exceptions=True)
-        lost = [e for e in results if isinstance(e, BaseException)]
-        if lost:
-            raise lost[0]
+        try:
+            reasons = await self.bus.publish_many([self._message(topic) for topic in batch])
+        except BaseException:
+            for topic in batch:
+                self._dirty.setdefault(topic)
+            raise
+        for topic, reason in zip(batch, reasons, strict=True):
+            if reason:
+                self._refused(topic, reason)
+            else:
+                self.retained.refused.pop(topic, None)
+        self.retained.stats["published"] += sum(not reason for reason in reasons)
 
-    async def _one(self, topic: str) -> None:
+    def _message(self, topic: str) -> Message:
         payload, qos = self.retained.held.get(topic, (b"", 1))
         if payload:
             self.sent[topic] = payload
         else:
             self.sent.pop(topic, None)
-        try:
-            await self.bus.publish(topic, payload, qos=qos, retain=True)
-        except BrokerRefusedError as error:
-            self._refused(topic, error)
-        except BrokerUnreachableError:
-            self._dirty.setdefault(topic)
-            raise
-        else:
-            self.retained.stats["published"] += 1
-            self.retained.refused.pop(topic, None)
+        return Message(topic, payload, qos, retain=True)
 
-    def _refused(self, topic: str, error: BrokerRefusedError) -> None:
+    def _refused(self, topic: str, reason: str) -> None:
         if not self.retained.refused:
-            log.error("The broker refuses %s: %s", topic, error)
-        self.retained.refused[topic] = error.reason
+            log.error("The broker refuses the publish to %s (%s).", topic, reason)
+        self.retained.refused[topic] = reason
         self.retained.stats["refused"] += 1

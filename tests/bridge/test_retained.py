@@ -52,12 +52,16 @@ class ShakyBus:
     async def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, correlation_data: bytes | None = None
     ) -> None:
+        reasons = await self.publish_many([Message(topic, payload, qos, retain)])
+        if reasons[0]:
+            raise BrokerRefusedError("no", reason=reasons[0])
+
+    async def publish_many(self, messages: Sequence[Message]) -> Sequence[str]:
         await asyncio.sleep(0)
         if not self.connected:
             raise BrokerUnreachableError("gone")
-        if topic in self.refuse:
-            raise BrokerRefusedError("no", reason="Not authorized")
-        self.published.append((topic, payload))
+        self.published += [(m.topic, m.payload) for m in messages if m.topic not in self.refuse]
+        return ["Not authorized" if m.topic in self.refuse else "" for m in messages]
 
     async def subscribe(self, filters: Sequence[str], **_: object) -> None: ...
 

@@ -170,3 +170,29 @@ async def test_a_topic_with_a_wildcard_cannot_be_published_to(hub: Hub) -> None:
         await bus.wait_connected()
         with pytest.raises(ValueError, match="."):
             await bus.publish("a/+", b"x")
+
+
+async def test_many_at_once_arrive_in_order(hub: Hub) -> None:
+    inbox = Inbox()
+    async with hub.connect(inbox.put) as bus:
+        await bus.wait_connected()
+        await bus.subscribe(["many/#"], qos=1)
+        messages = [Message(f"many/{n % 7}", b"%d" % n, qos=1) for n in range(600)]
+        assert await bus.publish_many(messages) == [""] * 600
+        assert await bus.publish_many([]) == []
+        await inbox.has(600)
+        for topic in range(7):
+            assert [m.payload for m in inbox.messages if m.topic == f"many/{topic}"] == [
+                m.payload for m in messages if m.topic == f"many/{topic}"
+            ]
+
+
+async def test_many_at_once_of_both_qos_are_kept(hub: Hub) -> None:
+    inbox = Inbox()
+    async with hub.connect(None) as bus, hub.connect(inbox.put) as late:
+        await bus.wait_connected()
+        await late.wait_connected()
+        await bus.publish_many([Message(f"both/{n}", b"x", qos=n % 2, retain=True) for n in range(300)])
+        await late.subscribe(["both/#"])
+        await inbox.has(300)
+        assert len(inbox.messages) == 300
