@@ -11,6 +11,7 @@ from mqtt_bridge.topics import TABLE, Topics
 
 QUIET = 1.0  # seconds without a message after which a broker has sent all it holds
 ORIGIN = "proxmox-mcp"  # the origin name in our discovery payloads: others' are left alone
+WINDOW = 500  # publishes under way at once
 ROUNDS = 50  # a broker that drops what exceeds its queue is asked again
 
 
@@ -70,9 +71,15 @@ async def purge(
             found |= collector.topics
             if not fresh or dry_run:
                 break
-            for topic in sorted(fresh):
-                await broker.publish(topic, b"", qos=1, retain=True)
+            await _clear(broker, sorted(fresh))
     return sorted(found)
+
+
+async def _clear(broker: Broker, topics: Sequence[str]) -> None:
+    """Many at once: one by one, Nagle at the broker and our delayed acknowledgements cost 40 ms each."""
+    for start in range(0, len(topics), WINDOW):
+        several = topics[start : start + WINDOW]
+        await asyncio.gather(*(broker.publish(topic, b"", qos=1, retain=True) for topic in several))
 
 
 async def _gather(broker: Broker, collector: _Collector, filters: Sequence[str]) -> None:
@@ -81,7 +88,7 @@ async def _gather(broker: Broker, collector: _Collector, filters: Sequence[str])
             await broker.subscribe([topic_filter])
         except BrokerRefusedError:
             continue  # what may not be read cannot be listed; what may is
-        await collector.quiet(QUIET / 4)
+        await collector.quiet(QUIET / 10)
     await collector.quiet(QUIET)
 
 

@@ -97,16 +97,21 @@ class Inventory:
             return []
 
     async def _permissions(self, now: float) -> None:
-        if now - self._granted_at < PERMISSIONS_EVERY and not self._departed_guests.absent():
+        fresh = now - self._granted_at < PERMISSIONS_EVERY
+        if fresh and not self._departed_guests.absent() and not self._lacking():
             return
         granted = await self.client.get("access", "permissions", purpose="poll")
         if isinstance(granted, Mapping):
             self._granted, self._granted_at = granted, now
             self.missing = permissions.missing(granted, self.site.slug, self.site.endpoints[0])
 
+    def _lacking(self) -> tuple[permissions.Need, ...]:
+        """What nothing works without; asked for at every poll while there is any, so that a cure is seen at once."""
+        return permissions.core_missing(self._granted, self.site.endpoints[0])
+
     def _degraded(self) -> str | None:
         """Why the data is not all there is, or None."""
-        lacking = permissions.core_missing(self._granted, self.site.endpoints[0])
+        lacking = self._lacking()
         if lacking:
             need = lacking[0]
             return f"The token lacks {need.privilege} on {need.path}: {need.feature} cannot be seen."
