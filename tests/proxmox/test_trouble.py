@@ -243,7 +243,8 @@ async def test_the_process_ends_while_a_host_hangs(start: StartHost) -> None:
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONWARNINGS": "error"},
     )
-    out, err = await asyncio.wait_for(process.communicate(), 20)
+    async with asyncio.timeout(20):
+        out, err = await process.communicate()
     assert (process.returncode, err.decode()) == (0, "")
     assert len(host.requests) == 6
     assert time.time() - float(out.split()[1]) < 2
