@@ -26,7 +26,6 @@ from mqtt_bridge.topics import TABLE, Parsed
 log = logging.getLogger(__name__)
 
 INFO_EVERY = 10.0
-LISTENING = 10.0  # seconds for the connection that watches over our topics, before we publish without it
 SWEEP = 1.0  # seconds between two looks at what is left over
 GOODBYE = 1.5  # seconds for the last publish, `offline`
 GUARDED = [kind.name for kind in TABLE if kind.retain]
@@ -113,7 +112,7 @@ class Bridge:
     def _connection(self) -> Broker:
         names = self.pollers.retained.names
         will = Will(names.build("bridge_state", bridge=self.writer.bridge), b"offline")
-        return Broker(self.options, role="bridge", will=will)
+        return Broker(self.options, self._guard, role="bridge", will=will)
 
     async def _say_offline(self) -> None:
         """A clean goodbye sends no will, so say it ourselves."""
@@ -135,10 +134,11 @@ class Bridge:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
         async with Broker(self.options, self._guard, role="guard") as guard:
-            await self._listen(guard)
+            await self._listen()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.pollers.retained.feed(self.broker))
                 group.create_task(self.pollers.events.feed(self.broker))
+                group.create_task(self._keep_listening())
                 group.create_task(self._watch(guard))
                 self._published.set()
 
@@ -148,15 +148,22 @@ class Bridge:
 
     # --- our own topics, as the broker has them -----------------------------------------------------------------------
 
-    async def _listen(self, guard: Broker) -> None:
-        """See others' writes from before our first publish on, so that none is missed."""
-        with suppress(BrokerError, TimeoutError):
-            async with asyncio.timeout(LISTENING):
-                await guard.wait_connected()
-                await guard.subscribe(self._guarded(), retain_handling=2)
+    async def _listen(self) -> int:
+        """See others' writes as they come. MQTT 5 spares us our own; with 3.1.1 the guard sees to it."""
+        generation = await self.broker.wait_connected()
+        if self.broker.protocol == "5":
+            with suppress(BrokerError):
+                await self.broker.subscribe(self._guarded(), no_local=True, retain_handling=2)
+        return generation
+
+    async def _keep_listening(self) -> None:
+        generation = self.broker.generation
+        while True:
+            await self.broker.wait_connected(generation)
+            generation = await self._listen()
 
     async def _watch(self, guard: Broker) -> None:
-        """Others' writes on our topics are put right, leftovers of earlier runs cleared.
+        """What others have stored on our topics is put right, leftovers of earlier runs are cleared.
 
         Over a connection of its own: Mosquitto drops what exceeds a client's queue, so a flood of stored messages
         must not stand before the acknowledgements of what we publish.
@@ -178,6 +185,8 @@ class Bridge:
                 for topic_filter in self._guarded():
                     await guard.subscribe([topic_filter])
             await asyncio.sleep(SWEEP)
+            if ask and guard.protocol == "5":
+                await guard.unsubscribe(self._guarded())
             ask = self.pollers.retained.sweep(self._clean_sites()) > 0
 
     def _guarded(self) -> list[str]:
