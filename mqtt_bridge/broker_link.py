@@ -27,6 +27,7 @@ from mqtt_bridge.errors import BrokerError, BrokerUnreachableError
 
 OUTSTANDING = 200  # single publishes that await their acknowledgement at once; more await their turn
 IN_FLIGHT = 20  # publishes on the wire without an acknowledgement, as most brokers ask for; paho holds the others back
+BURST = 200  # packets read before the event loop is told
 UNREAD = 20_000  # messages between the network thread and the loop before the thread stops reading
 GOODBYE = 1.0  # seconds that a broker gets to take our DISCONNECT
 # Mosquitto drops what exceeds a client's queue, acknowledgements too: one that has not come by then never will
@@ -63,6 +64,7 @@ class Link:
         self._pending: dict[int, asyncio.Future[tuple[str, ...]]] = {}
         self._inbox: deque[Message | _Ack] = deque()
         self._drain_planned = False
+        self._received = 0
         self._drained = threading.Event()
         self._abandoned = threading.Event()
         self._accepted = False
@@ -106,13 +108,21 @@ class Link:
             if self._abandoned.is_set():
                 self._client.disconnect()
             while self._client.loop(1.0) == MQTT_ERR_SUCCESS:
-                pass
+                self._read_on()
         except BrokerError as error:
             self._error = error
         except (OSError, ValueError) as error:
             self._error = broker_reasons.from_exception(self._options.address, error)
         finally:
             self._call(self._finish)
+
+    def _read_on(self) -> None:
+        """Read what else is there, and then wake the loop once: a turn of paho's is one packet and a select."""
+        for _ in range(BURST):
+            before = self._received
+            if self._client.loop_read() != MQTT_ERR_SUCCESS or self._received == before:
+                break
+        self._plan_drain()
 
     def _connect(self) -> None:
         options = self._options
@@ -152,6 +162,7 @@ class Link:
     def _on_publish(
         self, _client: Client, _userdata: object, mid: int, code: ReasonCode, _p: Properties | None
     ) -> None:
+        self._received += 1
         failure = str(code) if code.is_failure else ""
         if not self._batches.acknowledge(mid, failure):
             self._put(_Ack(mid, (failure,)))
@@ -176,12 +187,16 @@ class Link:
             )
         )
         while len(self._inbox) > UNREAD and not self._abandoned.is_set():
+            self._plan_drain()
             self._drained.clear()
             self._drained.wait(0.1)
 
     def _put(self, item: Message | _Ack) -> None:
+        self._received += 1
         self._inbox.append(item)
-        if not self._drain_planned:
+
+    def _plan_drain(self) -> None:
+        if self._inbox and not self._drain_planned:
             self._drain_planned = True
             self._call(self._drain)
 

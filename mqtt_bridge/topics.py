@@ -1,8 +1,9 @@
 """Every topic: build, parse, payload type, QoS, retain. There is no topic literal anywhere else."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from mqtt_bridge import model
 
@@ -105,8 +106,11 @@ class Topics:
         if not topic.startswith(f"{self.base}/"):
             return None
         below = topic[len(self.base) + 1 :]
-        for row in TABLE:
-            if (found := row.regex.fullmatch(below)) and _site_fits(row, found.groupdict()):
+        levels = below.split("/")
+        if len(levels) == 1:
+            return None
+        for row in _candidates(len(levels), bridge=levels[0] == "bridge", second=levels[1]):
+            if found := row.regex.fullmatch(below):
                 return Parsed(row, found.groupdict())
         return None
 
@@ -117,5 +121,12 @@ def _level(text: str, *, whole: bool = True) -> str:
     return text
 
 
-def _site_fits(row: TopicKind, ids: dict[str, str]) -> bool:
-    return row.name.startswith("bridge_") or ids.get("site") != "bridge"
+@lru_cache(maxsize=256)
+def _candidates(levels: int, *, bridge: bool, second: str) -> tuple[TopicKind, ...]:
+    """The rows that such a topic can be of; a site cannot be called `bridge`."""
+    return tuple(row for row in TABLE if _could_be(row.pattern.split("/"), levels, bridge=bridge, second=second))
+
+
+def _could_be(pattern: Sequence[str], levels: int, *, bridge: bool, second: str) -> bool:
+    fits = len(pattern) == levels or (pattern[-1] == "<rest>" and len(pattern) < levels)
+    return fits and (pattern[0] == "bridge") == bridge and (pattern[1] == second or pattern[1].startswith("<"))
