@@ -242,10 +242,12 @@ async def over_http(url: str, token: str | None = None, mode: Mode = "auto") -> 
 
 
 @asynccontextmanager
-async def over_stdio(folder: Path, env: Mapping[str, str], mode: Mode = "auto") -> AsyncIterator[Agent]:
+async def over_stdio(
+    folder: Path, env: Mapping[str, str], mode: Mode = "auto", words: Sequence[str] = ("stdio",)
+) -> AsyncIterator[Agent]:
     """Starts a `proxmox-mcp stdio` of its own; what it logs is in `stdio-err`."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = StdioServerParameters(command=str(BIN / "proxmox-mcp"), args=["stdio"], env=dict(env), cwd=folder)
+    server = StdioServerParameters(command=str(BIN / "proxmox-mcp"), args=list(words), env=dict(env), cwd=folder)
     with (folder / "stdio-err").open("a", encoding="utf-8") as log:
         async with held(Client(stdio_client(server, errlog=log), mode=mode)) as client:
             yield Agent(client)
