@@ -29,6 +29,10 @@ class Identity:
         return f"{self.user}!{self.token}" if self.token else self.user
 
 
+NOBODY = Identity("", "")
+"""Who asks what anybody may: nobody looks at the login."""
+
+
 @dataclass(slots=True)
 class Token:
     user: str

@@ -95,6 +95,13 @@ def match(kind: Kind, path: str) -> Match | None:
     return Match(template, paths(kind)[template], values)
 
 
+def public(kind: Kind, verb: str, path: str) -> bool:
+    """Say whether this is answered without a login: what the login page itself needs."""
+    found = match(kind, path)
+    row = found.methods.get(verb) if found else None
+    return row is not None and (row.permissions or {}).get("user") == "world"
+
+
 def _walk(branch: dict[str, Any], segments: list[str]) -> tuple[str, dict[str, str]] | None:
     if not segments:
         return (branch[""], {}) if "" in branch else None

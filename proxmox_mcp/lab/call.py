@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from .access import Identity
+    from .push.notifier import Notifier
     from .state import Guest, GuestKind, Node
     from .tasks import Task
     from .world import World
@@ -60,6 +61,18 @@ class Call:
     @property
     def guest(self) -> Guest:
         return self.world.guest(self.vmid, self.node.name, self.kind)
+
+    @property
+    def notifier(self) -> Notifier:
+        return self.world.notifier
+
+    @property
+    def sender(self) -> str:
+        return self.entry
+
+    @property
+    def now(self) -> int:
+        return int(self.world.now())
 
     def start(self, kind: str, ident: object, work: Callable[[Task], Awaitable[None]]) -> str:
         """Fork a worker on the node of the path; returns its UPID."""

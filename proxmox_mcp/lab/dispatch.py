@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import apitable, verify
+from .access import NOBODY
 from .call import Call
 from .errors import ApiError, bad_parameters, not_implemented, refused
 from .handlers import PVE
@@ -33,7 +35,7 @@ class Ledger:
 
 async def answer(world: World, ledger: Ledger, entry: str, ask: Ask) -> Any:
     """Give the handler's data, or raise `ApiError`."""
-    who = await login(world, ask.authorization)
+    who = NOBODY if apitable.public("pve", ask.method, ask.path) else await login(world, ask.authorization)
     found, row = find("pve", ledger, ask)
     values = ask.params | found.values
     call = Call(world, entry, found.path, values, who)
@@ -49,7 +51,8 @@ async def answer(world: World, ledger: Ledger, entry: str, ask: Ask) -> Any:
         raise bad_parameters(errors)
     handler = PVE.get((ask.method, found.path))
     if handler is not None:
-        return handler(call)
+        data = handler(call)
+        return await data if inspect.isawaitable(data) else data
     if ask.method == "GET" and (names := apitable.children("pve", found.path)):
         return [{"name": name, "subdir": name} for name in names]
     ledger.unsimulated.append(f"pve {ask.method} {found.path}")

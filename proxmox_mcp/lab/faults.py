@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import mishaps
+from . import alarms, mishaps
 from .mishaps import FaultError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("backup-fail", ("VMID",), "the next backup of a guest fails", mishaps.backup_fail),
     Fault("task-fail", ("TYPE", "[TEXT]"), "the next task of a type (qmstart, vzdump, ...) fails", mishaps.task_fail),
     Fault("task-warn", ("TYPE",), "the next task of a type ends with WARNINGS: 1", mishaps.task_warn),
-    Fault("disk-fail", ("NODE", "[DEVICE]"), "a disk's SMART status says FAILED", mishaps.disk_fail),
+    Fault("disk-fail", ("NODE", "[DEVICE]"), "a disk's SMART status says FAILED; smartd mails root", alarms.disk_fail),
     Fault("host-down", ("HOST",), "an API server refuses connections; the machine lives on", mishaps.host_down),
     Fault("host-up", ("HOST",), "it listens again", mishaps.host_up),
     Fault("api-latency", ("MS",), "every answer is late by so many milliseconds; 0 ends it", mishaps.api_latency),
@@ -73,6 +73,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault("token-restore", ("[TOKEN]",), "it is accepted again", mishaps.token_restore),
     Fault("token-strip", ("[TOKEN]",), "a token loses all rights: lists turn empty, with 200", mishaps.token_strip),
     Fault("token-unstrip", ("[TOKEN]",), "it has its rights again", mishaps.token_unstrip),
+    Fault("replication-fail", ("VMID", "NODE", "[TEXT]"), "a replication to a node fails", alarms.replication_fail),
+    Fault("updates-available", ("HOST",), "a node or backup server finds updates", alarms.updates_available),
+    Fault("system-mail", ("HOST", "[TEXT]"), "something on a host mails root", alarms.system_mail),
+    Fault("syslog-to", ("HOST", "PORT", "[udp|tcp]"), "all journals are forwarded there", alarms.syslog_to),
+    Fault("syslog-off", (), "they no longer are", alarms.syslog_off),
     Fault("clock-forward", ("SECONDS",), "the lab's time jumps ahead", mishaps.clock_forward),
 )
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from . import control, dispatch, faults, power, tls
+from . import control, dispatch, environment, faults, power, tls
 from .access import ROOT
 from .lively import live
 from .options import LabOptions
 from .pbs.dispatch import answer as answer_pbs
+from .push import events, loopback
+from .push.metrics import MetricPush
+from .push.outbox import Outbox
+from .push.syslog import Forwarder
 from .record import RequestLog
 from .scenario import recorded
 from .seed import random_datacentre
@@ -20,9 +24,11 @@ from .server import Gate, Host
 from .world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import TracebackType
 
     from .pbs.state import PbsHost
+    from .push.model import Emitted
     from .record import Ask
     from .state import Guest, Node
 
@@ -56,6 +62,7 @@ class Lab:
         self.ledger = dispatch.Ledger()
         self.requests = RequestLog(self.options.request_log)
         self.gate = Gate()
+        self.outbox = Outbox(self.options.notify_timeout, self.options.smtp_relay)
         self.hosts: dict[str, Host] = {}
         self.pbs_hosts: dict[str, Host] = {}
         self.control_url = ""
@@ -63,6 +70,7 @@ class Lab:
         self.ca_pem = ""
         self._stack = AsyncExitStack()
         self._chores: set[asyncio.Task[None]] = set()
+        self._syslog: tuple[Forwarder, asyncio.Task[None]] | None = None
 
     async def __aenter__(self) -> Self:
         certificate = tls.make()
@@ -83,11 +91,37 @@ class Lab:
         for host in every:
             await host.up()
         self.control_url = await self._stack.enter_async_context(control.serve(self.fault))
+        self._speak()
         self.world.on_power = self._power
         self.world.on_recovery = partial(power.restart, self.world)
         if self.options.lively:
             self.chore(live(self.world))
         return self
+
+    def _speak(self) -> None:
+        """Get everything ready that sends; nothing does until somebody configures it."""
+        if self.options.smtp_relay:
+            loopback.endpoint(self.options.smtp_relay)
+        if self.options.syslog:
+            address, _, protocol = self.options.syslog.partition("/")
+            self.forward_syslog(*loopback.endpoint(address), protocol or "udp")
+        events.attach(self.world, self.outbox)
+        self.world.metrics = MetricPush(self.world, self.outbox, self.options.metrics_interval)
+        self.chore(self.world.metrics.run())
+
+    def forward_syslog(self, host: str, port: int, protocol: str) -> None:
+        """Forward all journals from now on; to one receiver at a time."""
+        forwarder = Forwarder(host, port, protocol, self.outbox)
+        self.stop_syslog()
+        self._syslog = (forwarder, self.chore(forwarder.run()))
+        self.world.on_journal.append(forwarder.take)
+
+    def stop_syslog(self) -> None:
+        if self._syslog is not None:
+            forwarder, task = self._syslog
+            self.world.on_journal.remove(forwarder.take)
+            task.cancel()
+            self._syslog = None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -103,6 +137,7 @@ class Lab:
         await self.world.tasks.close()
         for server in self.world.pbs.values():
             await server.tasks.close()
+        await self.outbox.close()
         await asyncio.gather(*(host.close() for host in (*self.hosts.values(), *self.pbs_hosts.values())))
 
     def _host(self, node: Node, context: Any) -> Host:
@@ -122,11 +157,12 @@ class Lab:
             server.name, "proxmox-backup-api", answer, self.gate, self.requests, context, self.options.hang_timeout
         )
 
-    def chore(self, work: Any) -> None:
+    def chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it or the lab ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+        return task
 
     def _power(self, node: Node, up: bool) -> None:
         host = self.hosts.get(node.name)
@@ -149,6 +185,11 @@ class Lab:
     def unsimulated(self) -> list[str]:
         """Requests that are in the schema but that this lab does not know to answer."""
         return self.ledger.unsimulated
+
+    @property
+    def emitted(self) -> list[Emitted]:
+        """What was sent by notifications, syslog and metric push, or could not be; oldest first, bounded."""
+        return list(self.outbox.emitted)
 
     @property
     def api_urls(self) -> list[str]:
@@ -195,39 +236,4 @@ class Lab:
     @property
     def env(self) -> dict[str, str]:
         """Settings that make `proxmox-mcp serve` work against this lab."""
-        return _cluster_env(self) | _pbs_env(self) | {"PROXMOX_LAB_CONTROL": self.control_url}
-
-
-def _cluster_env(lab: Lab) -> dict[str, str]:
-    first, *others = lab.hosts.values()
-    found = {
-        "LAB_CONFIGURATION": "MIXED" if lab.pbs_hosts else "CLUSTERED",
-        "PVE_CLUSTER_NAME": lab.world.cluster_name,
-        "PVE_CLUSTER_PRIMARY_HOST": f"127.0.0.1:{first.port}",
-        "PVE_CLUSTER_PRIMARY_USER": lab.user,
-        "PVE_CLUSTER_PRIMARY_TOKEN_NAME": lab.token_name,
-        "PVE_CLUSTER_PRIMARY_TOKEN_VALUE": lab.token_value,
-        "PVE_CLUSTER_PRIMARY_FINGERPRINT": lab.fingerprint,
-    }
-    if others:
-        found["PVE_CLUSTER_SUBNODES"] = ",".join(host.name for host in others)
-    for host in others:
-        found[f"{host.name.upper()}_HOST"] = f"127.0.0.1:{host.port}"
-        found[f"{host.name.upper()}_FINGERPRINT"] = lab.fingerprint
-    return found
-
-
-def _pbs_env(lab: Lab) -> dict[str, str]:
-    if not lab.pbs_hosts:
-        return {}
-    found = {"PBS_NODES": ",".join(lab.pbs_hosts)}
-    for host in lab.pbs_hosts.values():
-        key = host.name.upper()
-        found |= {
-            f"{key}_HOST": f"127.0.0.1:{host.port}",
-            f"{key}_USER": lab.user,
-            f"{key}_TOKEN_NAME": lab.pbs_token_name,
-            f"{key}_TOKEN_VALUE": lab.pbs_token_value,
-            f"{key}_FINGERPRINT": lab.fingerprint,
-        }
-    return found
+        return environment.describe(self)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .access import Access, Token
     from .lab import Lab
     from .server import Host
-    from .state import Guest, Node
+    from .state import Disk, Guest, Node
 
     Inject = Callable[[Lab, list[str]], str]
 
@@ -21,13 +21,13 @@ class FaultError(ValueError):
     """A fault that does not exist or that was told wrong; the text says what would be right."""
 
 
-def _guest(lab: Lab, vmid: str) -> Guest:
+def find_guest(lab: Lab, vmid: str) -> Guest:
     if not vmid.isdigit() or int(vmid) not in lab.world.guests:
         raise FaultError(f"no guest {vmid} in this lab")
     return lab.world.guests[int(vmid)]
 
 
-def _node(lab: Lab, name: str) -> Node:
+def find_node(lab: Lab, name: str) -> Node:
     if name not in lab.world.nodes:
         raise FaultError(f"no node {name}; there are {', '.join(lab.world.nodes)}")
     return lab.world.nodes[name]
@@ -41,38 +41,38 @@ def _number(text: str) -> float:
 
 
 def guest_crash(lab: Lab, args: list[str]) -> str:
-    guest = _guest(lab, args[0])
+    guest = find_guest(lab, args[0])
     power.turn_off(lab.world, guest)
     return f"guest {guest.vmid} ({guest.name}) has died"
 
 
 def guest_lock(lab: Lab, args: list[str]) -> str:
-    guest = _guest(lab, args[0])
+    guest = find_guest(lab, args[0])
     guest.lock = args[1]
     return f"guest {guest.vmid} is locked ({args[1]})"
 
 
 def guest_unlock(lab: Lab, args: list[str]) -> str:
-    guest = _guest(lab, args[0])
+    guest = find_guest(lab, args[0])
     guest.lock = ""
     return f"guest {guest.vmid} is unlocked"
 
 
 def guest_pause(lab: Lab, args: list[str]) -> str:
-    guest = _guest(lab, args[0])
+    guest = find_guest(lab, args[0])
     guest.paused = guest.running
     return f"guest {guest.vmid} is paused"
 
 
 def agent_dead(lab: Lab, args: list[str]) -> str:
-    guest = _guest(lab, args[0])
+    guest = find_guest(lab, args[0])
     guest.agent_dead = not guest.agent_dead
     return f"the agent of guest {guest.vmid} is {'dead' if guest.agent_dead else 'alive'}"
 
 
 def guest_destroy(lab: Lab, args: list[str]) -> str:
     """Destroy with a task, as an admin would in the web interface."""
-    guest = _guest(lab, args[0])
+    guest = find_guest(lab, args[0])
 
     async def work(task: object) -> None:
         del task
@@ -104,7 +104,7 @@ def guest_create(lab: Lab, args: list[str]) -> str:
 
 
 def guest_migrate(lab: Lab, args: list[str]) -> str:
-    guest, node = _guest(lab, args[0]), _node(lab, args[1])
+    guest, node = find_guest(lab, args[0]), find_node(lab, args[1])
     resources.settle(lab.world, guest)
     guest.node, guest.report_tick = node.name, -1
     lab.world.moved(guest)
@@ -112,35 +112,35 @@ def guest_migrate(lab: Lab, args: list[str]) -> str:
 
 
 def node_down(lab: Lab, args: list[str]) -> str:
-    lab.world.power_node(_node(lab, args[0]), up=False)
+    lab.world.power_node(find_node(lab, args[0]), up=False)
     return f"node {args[0]} is down"
 
 
 def node_up(lab: Lab, args: list[str]) -> str:
-    node = _node(lab, args[0])
+    node = find_node(lab, args[0])
     node.hanging = False
     lab.world.power_node(node, up=True)
     return f"node {args[0]} is up"
 
 
 def node_hang(lab: Lab, args: list[str]) -> str:
-    node = _node(lab, args[0])
+    node = find_node(lab, args[0])
     node.hanging = args[1:] != ["off"]
     return f"node {args[0]} {'hangs' if node.hanging else 'answers'}"
 
 
 def daemon_down(lab: Lab, args: list[str]) -> str:
-    _node(lab, args[0]).daemon_down = True
+    find_node(lab, args[0]).daemon_down = True
     return f"pvedaemon on {args[0]} is down"
 
 
 def daemon_up(lab: Lab, args: list[str]) -> str:
-    _node(lab, args[0]).daemon_down = False
+    find_node(lab, args[0]).daemon_down = False
     return f"pvedaemon on {args[0]} is up"
 
 
 def quorum_loss(lab: Lab, _args: list[str]) -> str:
-    lab.world.quorate = False
+    lab.world.set_quorate(False)
     return "the cluster has lost its quorum"
 
 
@@ -167,8 +167,11 @@ def storage_offline(lab: Lab, args: list[str]) -> str:
     storage = lab.world.storages.get(args[0])
     if storage is None:
         raise FaultError(f"no storage {args[0]}; there are {', '.join(lab.world.storages)}")
-    storage.offline_on.add(_node(lab, args[1]).name if args[1:] else "")
+    storage.offline_on.add(find_node(lab, args[1]).name if args[1:] else "")
     storage.offline_since = lab.world.now()
+    for node in lab.world.nodes.values():
+        if storage.serves(node.name) and not storage.active(node.name):
+            lab.world.say(node.name, "pvestatd", f"storage '{storage.name}' is not online", pri=3)
     return f"storage {args[0]} is offline on {args[1] if args[1:] else 'all nodes'}"
 
 
@@ -181,7 +184,7 @@ def storage_online(lab: Lab, args: list[str]) -> str:
 
 
 def backup_fail(lab: Lab, args: list[str]) -> str:
-    lab.world.backup_fails.add(_guest(lab, args[0]).vmid)
+    lab.world.backup_fails.add(find_guest(lab, args[0]).vmid)
     return f"the next backup of guest {args[0]} fails"
 
 
@@ -199,18 +202,19 @@ def task_warn(lab: Lab, args: list[str]) -> str:
     return f"the next task of type {args[0]} ends with a warning"
 
 
-def disk_fail(lab: Lab, args: list[str]) -> str:
-    node = _node(lab, args[0])
+def find_disk(lab: Lab, args: list[str]) -> tuple[Node, Disk]:
+    """Find `NODE [DEVICE]`; default: the node's last disk."""
+    node = find_node(lab, args[0])
     if not node.disks:
         raise FaultError(f"node {args[0]} has no disks")
     path = args[1] if args[1:] else node.disks[-1].devpath
     for disk in node.disks:
         if disk.devpath == path:
-            disk.health = "FAILED!"
-    return f"SMART of {path} on {args[0]} says FAILED!"
+            return node, disk
+    raise FaultError(f"no disk {path} in {args[0]}; there are {', '.join(one.devpath for one in node.disks)}")
 
 
-def _host(lab: Lab, name: str) -> Host:
+def find_host(lab: Lab, name: str) -> Host:
     host = (lab.hosts | lab.pbs_hosts).get(name)
     if host is None:
         raise FaultError(f"no host {name}; there are {', '.join(lab.hosts | lab.pbs_hosts)}")
@@ -218,7 +222,7 @@ def _host(lab: Lab, name: str) -> Host:
 
 
 def host_down(lab: Lab, args: list[str]) -> str:
-    host = _host(lab, args[0])
+    host = find_host(lab, args[0])
     if args[0] in lab.world.nodes:
         lab.world.nodes[args[0]].api_down = True
     lab.chore(host.down())
@@ -226,7 +230,7 @@ def host_down(lab: Lab, args: list[str]) -> str:
 
 
 def host_up(lab: Lab, args: list[str]) -> str:
-    host = _host(lab, args[0])
+    host = find_host(lab, args[0])
     if args[0] in lab.world.nodes:
         lab.world.nodes[args[0]].api_down = False
     lab.chore(host.up())

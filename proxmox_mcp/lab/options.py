@@ -40,6 +40,14 @@ class LabOptions:
     """How long `api-hang` keeps a request without an answer before it closes the connection."""
     ha_recovery: float = 120.0
     """After so long the HA manager has fenced a lost node and starts its services elsewhere."""
+    notify_timeout: float = 10.0
+    """How long a webhook or Gotify server may take to answer."""
+    smtp_relay: str = ""
+    """`HOST:PORT` on loopback: gets the mails that hosts hand to sendmail. Empty: they go nowhere."""
+    syslog: str = ""
+    """`HOST:PORT` on loopback, with `/tcp` or `/udp` (default): all hosts' journals are forwarded there."""
+    metrics_interval: float = 10.0
+    """How often metric servers are pushed to, once there are any."""
     lively: bool = False
     """Now and then a backup runs or a guest restarts by itself (for the demo's live view)."""
     request_log: int = 20_000

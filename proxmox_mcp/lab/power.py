@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import resources
+from . import journal, resources
 from .build import ROOT_SELF
 from .errors import ApiError, TaskError
 from .world import ha_sid
@@ -47,14 +47,18 @@ def turn_on(world: World, guest: Guest) -> None:
     node.pids += 7
     guest.pid = node.pids
     resources.touch(world, guest)
+    journal.power(world, guest, up=True)
 
 
 def turn_off(world: World, guest: Guest) -> None:
+    was_running = guest.running
     resources.settle(world, guest)
     guest.config.update(guest.pending)
     guest.pending.clear()
     guest.running, guest.paused, guest.pid = False, False, 0
     resources.touch(world, guest)
+    if was_running:
+        journal.power(world, guest, up=False)
 
 
 async def start(world: World, guest: Guest, task: Task) -> None:

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .pbs.state import PbsSnapshot
+from .push.pve_texts import BackupResult
 from .state import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from .pbs.state import PbsHost
     from .state import Guest, Storage
 
@@ -45,6 +48,45 @@ def snapshot(host: PbsHost, store: str, guest: Guest, *, at: int, size: int, not
     host.datastores[store].snapshots.append(
         PbsSnapshot(kind, str(guest.vmid), at, size, comment=notes, verified="ok" if old else "")
     )
+
+
+TOOK, FAILED_AFTER = 30, 20
+"""Seconds of a backup, as its log has it: simulated time is shorter."""
+_JOB_LINES = (
+    "INFO: starting new",
+    "INFO: Backup started",
+    "INFO: Failed at",
+    "INFO: Backup finished",
+    "INFO: Backup job",
+)
+_OPTIONS = ("mode", "compress", "notes-template", "notification-mode", "pool", "all", "quiet", "remove")
+
+
+def command(guests: Sequence[Guest | int], storage: str, params: Mapping[str, object], node: str) -> str:
+    """Write the job as a command line, as vzdump logs it; all guests of a pool or node are not named."""
+    every = bool(params.get("pool") or params.get("all"))
+    named = [] if every else [str(one if isinstance(one, int) else one.vmid) for one in guests]
+    given = {key: str(params[key]) for key in _OPTIONS if key in params} | {"storage": storage, "node": node}
+    options = [f"--{key} {_quoted(value)}" for key, value in given.items()]
+    return " ".join(["vzdump", *named, *options])
+
+
+def _quoted(text: str) -> str:
+    return text if text.replace("-", "").replace("_", "").isalnum() else f"'{text}'"
+
+
+def result(guest: Guest, storage: Storage, at: float, size: int, log: Sequence[str]) -> BackupResult:
+    """Sum one guest's backup up for the notification; a size of 0 means that it failed."""
+    took = TOOK if size else FAILED_AFTER
+    name = volume(guest, storage, int(at), size, "").volid.partition(":backup/")[2]
+    path = name if storage.kind == "pbs" else f"{storage.path}/dump/{name}"
+    told = [line for line in log if not line.startswith(_JOB_LINES)]
+    stamped = tuple(f"{stamp(at + (took if place > 5 else 0))} {line}" for place, line in enumerate(told))  # noqa: PLR2004
+    return BackupResult(guest.vmid, guest.name, took, size, path if size else "", stamped)
+
+
+def missing(vmid: int, line: str, at: float) -> BackupResult:
+    return BackupResult(vmid, f"VM {vmid}", 0, 0, "", (f"{stamp(at)} {line}",))
 
 
 def lines(guest: Guest, storage: str, mode: str, at: float, size: int, *, error: str = "") -> list[str]:

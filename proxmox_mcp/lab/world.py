@@ -6,11 +6,13 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from . import journal
 from .access import Access
 from .clock import Clock
 from .errors import ApiError, bad_parameters
+from .push.notifier import Notifier
 from .roles import ALL, CUSTOM_ROLES, PVE_ROLES
 from .sizes import disk_size
 from .state import LogEntry
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .access import Identity
     from .options import LabOptions
     from .pbs.state import PbsHost
+    from .push.metrics import MetricPush, MetricServer
+    from .push.pve_texts import BackupRun
     from .state import BackupJob, Guest, GuestKind, HaResource, Node, Pool, Storage
 
 CONFIG_DIR = {"qemu": "qemu-server", "lxc": "lxc"}
@@ -42,8 +46,14 @@ class World:
     pools: dict[str, Pool] = field(default_factory=dict)
     ha: dict[str, HaResource] = field(default_factory=dict)
     backup_jobs: dict[str, BackupJob] = field(default_factory=dict)
-    metric_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metric_servers: dict[str, MetricServer] = field(default_factory=dict)
+    metrics: MetricPush = field(init=False)
+    notifier: Notifier = field(default_factory=lambda: Notifier("pve"))
     log: deque[LogEntry] = field(default_factory=lambda: deque(maxlen=LOG_KEPT))
+    """The cluster log, newest first."""
+    journal: deque[LogEntry] = field(default_factory=lambda: deque(maxlen=LOG_KEPT))
+    """What all hosts' daemons wrote, oldest first: the cluster log and more."""
+    on_journal: list[Callable[[LogEntry], None]] = field(default_factory=list)
     pbs: dict[str, PbsHost] = field(default_factory=dict)
     quorate: bool = True
     standalone: bool = False
@@ -51,12 +61,18 @@ class World:
     """Guests whose next backup fails."""
     backup_breaks: dict[str, str] = field(default_factory=dict)
     """Kind of guest → why none of them can be backed up here."""
+    backup_runs: dict[str, BackupRun] = field(default_factory=dict)
+    """By UPID, while vzdump runs."""
+    fenced: dict[str, list[str]] = field(default_factory=dict)
+    """Lost node → the HA resources that ran there."""
     agent_runs: list[tuple[int, list[str], str]] = field(default_factory=list)
     """Every agent command: guest, argv, input."""
     on_power: Callable[[Node, bool], None] = field(default=lambda _node, _up: None)
     """Told when a node goes down or comes up, so that its sockets do too."""
     on_recovery: Callable[[Guest], None] = field(default=lambda _guest: None)
     """Told when the HA manager has moved a guest off a dead node."""
+    on_fence: Callable[[Node, bool], None] = field(default=lambda _node, _done: None)
+    """Told when the HA manager is about to fence a node, and when it has."""
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     _sorted: list[Guest] = field(default_factory=list)
     _sorted_at: int = -1
@@ -158,7 +174,22 @@ class World:
     def write_log(self, node: Node, user: str, tag: str, msg: str, *, pri: int = 6, at: float | None = None) -> None:
         node.log_uid += 1
         time = int(self.now() if at is None else at)
-        self.log.appendleft(LogEntry(node.log_uid, node.name, time, 900 + node.nodeid, pri, tag, user, msg))
+        entry = LogEntry(node.log_uid, node.name, time, 900 + node.nodeid, pri, tag, user, msg)
+        self.log.appendleft(entry)
+        self._keep(entry)
+
+    def say(self, host: str, tag: str, msg: str, *, pri: int = 6) -> None:
+        """Write into the journal of a node or backup server; one that is down writes nothing."""
+        node = self.nodes.get(host)
+        if node is not None and not node.online:
+            return
+        pid = {"kernel": 0, "systemd": 1}.get(tag, 900 + (node.nodeid if node else 0))
+        self._keep(LogEntry(0, host, int(self.now()), pid, pri, tag, "", msg))
+
+    def _keep(self, entry: LogEntry) -> None:
+        self.journal.append(entry)
+        for told in self.on_journal:
+            told(entry)
 
     def _log_start(self, task: Task) -> None:
         self.write_log(self.nodes[task.node], task.full_user, "pvedaemon", f"starting task {task.upid}")
@@ -184,22 +215,33 @@ class World:
         if not node.online:
             return
         node.online, node.lost_at = False, self.now()
+        journal.member(self, node, up=False)
         self.count_votes()
         for task in [task for task in self.tasks.by_node.get(node.name, ()) if task.running]:
             task.stop_text = "unexpected status"
             task.stop.set()
         self.on_power(node, False)
         if any(ha_sid(guest) in self.ha for guest in self.guests.values() if guest.node == node.name):
-            self.timers.append(asyncio.get_running_loop().call_later(self.options.ha_recovery, self.recover, node))
+            later = asyncio.get_running_loop().call_later
+            self.timers.append(later(self.options.ha_recovery / 2, self.fence, node))
+            self.timers.append(later(self.options.ha_recovery, self.recover, node))
+
+    def fence(self, node: Node) -> None:
+        """The HA manager gives a lost node up."""
+        if not node.online and self.quorate and any(one.online for one in self.nodes.values()):
+            self.on_fence(node, False)
 
     def recover(self, node: Node) -> None:
         """The HA manager has fenced a lost node: its services start elsewhere, if there is a quorum."""
         others = [one for one in self.nodes.values() if one.online]
         if node.online or not self.quorate or not others:
             return
+        self.on_fence(node, True)
         for guest in [one for one in self.guests.values() if one.node == node.name and ha_sid(one) in self.ha]:
             guest.node, guest.running, guest.report_tick = others[0].name, False, -1
             self.moved(guest)
+            text = f"recover service '{ha_sid(guest)}' from fenced node '{node.name}' to node '{guest.node}'"
+            self.say(others[0].name, "pve-ha-crm", text)
             self.on_recovery(guest)
 
     def _up(self, node: Node) -> None:
@@ -209,6 +251,8 @@ class World:
         now = self.now()
         node.online, node.seen, node.booted_at, node.hanging = True, True, now, False
         self.tasks.boot[node.name] = now
+        self.fenced.pop(node.name, None)
+        journal.member(self, node, up=True)
         self.count_votes()
         for guest in self.guests.values():
             if guest.node == node.name:
@@ -217,7 +261,12 @@ class World:
         self.on_power(node, True)
 
     def count_votes(self) -> None:
-        self.quorate = 2 * sum(node.online for node in self.nodes.values()) > len(self.nodes)
+        self.set_quorate(2 * sum(node.online for node in self.nodes.values()) > len(self.nodes))
+
+    def set_quorate(self, quorate: bool) -> None:
+        if quorate != self.quorate:
+            self.quorate = quorate
+            journal.quorum(self)
 
     def sees(self, who: Identity, path: str, privilege: str) -> bool:
         return privilege in self.access.privileges(who, path)

@@ -8,6 +8,7 @@ from proxmox_mcp.lab import power, vzlog
 from proxmox_mcp.lab.call import Call, Route
 from proxmox_mcp.lab.errors import ApiError, TaskError, bad_parameters
 from proxmox_mcp.lab.history import FAILED_VZDUMP, keep_backup
+from proxmox_mcp.lab.push.pve_texts import BackupRun
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,14 +59,20 @@ def work(
 ) -> Callable[[Task], Awaitable[None]]:
     async def run(task: Task) -> None:
         failed = 0
+        command = vzlog.command(guests, storage.name, params, task.node)
+        world.backup_runs[task.upid] = told = BackupRun(command, str(params.get("job-id", "")))
+        world.say(task.node, "pvedaemon", f"INFO: starting new backup job: {command}")
         for guest in guests:
             if isinstance(guest, int):
-                task.say(f"ERROR: Backup of VM {guest} failed - unable to find VM '{guest}'")
+                line = f"ERROR: Backup of VM {guest} failed - unable to find VM '{guest}'"
+                task.say(line)
+                told.results.append(vzlog.missing(guest, line, world.now()))
                 failed += 1
             else:
                 failed += not await one(world, guest, storage, params, task)
         if failed:
             raise TaskError(FAILED_VZDUMP)
+        world.say(task.node, "pvedaemon", "INFO: Backup job finished successfully")
 
     return run
 
@@ -78,6 +85,7 @@ async def one(world: World, guest: Guest, storage: Storage, params: dict[str, An
     error = _obstacle(world, guest, storage)
     lines = vzlog.lines(guest, storage.name, mode, at, size, error=error)
     task.say(*lines[:8])
+    world.say(guest.node, "pvedaemon", lines[1])
     if not error:
         guest.lock = "backup"
         try:
@@ -87,6 +95,11 @@ async def one(world: World, guest: Guest, storage: Storage, params: dict[str, An
                 guest.lock = ""
         keep_backup(world, guest, storage.name, at=int(at), size=size, notes=_notes(guest, params))
     task.say(*lines[8:])
+    result = vzlog.result(guest, storage, at, 0 if error else size, lines)
+    if run := world.backup_runs.get(task.upid):
+        run.results.append(result)
+    ending = next(line for line in lines if "Finished Backup" in line or line.startswith("ERROR"))
+    world.say(guest.node, "pvedaemon", ending, pri=3 if error else 6)
     return not error
 
 

@@ -12,7 +12,7 @@ from .cluster import VERSION
 from .tasks import numbered
 
 if TYPE_CHECKING:
-    from proxmox_mcp.lab.state import Node
+    from proxmox_mcp.lab.state import LogEntry, Node
 
 KERNEL = "6.17.2-1-pve"
 
@@ -85,15 +85,23 @@ def rrddata(call: Call) -> list[dict[str, Any]]:
 
 
 def syslog(call: Call) -> Page:
-    """The node's part of the cluster log, written like a journal."""
+    """The node's part of the journal."""
     if call.world.options.scenario == "recorded":
         return numbered(["-- No entries --"], 0, 0)
     lines = [
-        f"{stamp(entry.time, '%b %d %H:%M:%S')} {entry.node} {entry.tag}[{entry.pid}]: <{entry.user}> {entry.msg}"
-        for entry in reversed(call.world.log)
+        f"{stamp(entry.time, '%b %d %H:%M:%S')} {entry.node} {entry.tag}{_pid(entry)}: {_user(entry)}{entry.msg}"
+        for entry in call.world.journal
         if entry.node == call.node.name
     ]
     return numbered(lines, call.params.get("start", 0), call.params.get("limit", 50))
+
+
+def _pid(entry: LogEntry) -> str:
+    return f"[{entry.pid}]" if entry.pid else ""
+
+
+def _user(entry: LogEntry) -> str:
+    return f"<{entry.user}> " if entry.user else ""
 
 
 def journal(call: Call) -> Any:

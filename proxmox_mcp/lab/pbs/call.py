@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proxmox_mcp.lab.access import Identity
+    from proxmox_mcp.lab.push.notifier import Notifier
 
     from .state import PbsHost
 
@@ -26,6 +27,18 @@ class Call:
     @property
     def token(self) -> str:
         return self.who.token
+
+    @property
+    def notifier(self) -> Notifier:
+        return self.host.notifier
+
+    @property
+    def sender(self) -> str:
+        return self.host.name
+
+    @property
+    def now(self) -> int:
+        return int(self.host.clock.now())
 
     def has(self, path: str) -> frozenset[str]:
         return self.host.access.privileges(self.who, path)

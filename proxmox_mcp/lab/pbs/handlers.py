@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxmox_mcp.lab import figures
 from proxmox_mcp.lab.catalog import PBS_UPDATES
+from proxmox_mcp.lab.push.routes import routes
 from proxmox_mcp.lab.state import Node
 
 from . import jobs, stores, worker
@@ -79,6 +80,30 @@ def users(call: Call) -> list[dict[str, Any]]:
     ]
 
 
+def domains(_call: Call) -> list[dict[str, str]]:
+    return [
+        {"realm": "pam", "type": "pam", "comment": "Linux PAM standard authentication"},
+        {"realm": "pbs", "type": "pbs", "comment": "Proxmox Backup authentication server"},
+    ]
+
+
+_NOTIFICATIONS = "/config/notifications"
+_FIELDS = ("datastore", "hostname", "job-id", "media-pool", "type")
+_TYPES = ("acme", "gc", "package-updates", "prune", "sync", "system-mail", "tape-backup", "tape-load", "verify")
+
+
+def notification_values(call: Call) -> list[dict[str, str]]:
+    """What notifications of this server can have in their fields."""
+    host = call.host
+    known = (
+        ("type", _TYPES),
+        ("hostname", (host.name,)),
+        ("datastore", tuple(host.datastores)),
+        ("job-id", tuple(host.jobs)),
+    )
+    return [{"field": name, "value": one} for name, several in known for one in several]
+
+
 def subscription(_call: Call) -> dict[str, Any]:
     return {
         "status": "notfound",
@@ -144,6 +169,9 @@ _ROWS: tuple[tuple[str, str, Callable[[Call], Any]], ...] = (
     *(("POST", f"/admin/{kind}/{{id}}/run", jobs.run_job(kind)) for kind in jobs.WORKERS),
     ("GET", "/access/permissions", permissions),
     ("GET", "/access/users", users),
+    ("GET", "/access/domains", domains),
+    ("GET", f"{_NOTIFICATIONS}/matcher-field-values", notification_values),
+    *routes(_NOTIFICATIONS, bool, _FIELDS),
 )
 
 

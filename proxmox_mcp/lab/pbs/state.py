@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from proxmox_mcp.lab.push.notifier import Notifier
 
 if TYPE_CHECKING:
     from proxmox_mcp.lab.access import Access
@@ -26,6 +29,12 @@ class PbsSnapshot:
     verified: str = ""
     """`ok`, `failed` or empty: never verified."""
     verify_upid: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name it as reports do: `ns/lab:vm/100/2026-01-31T01:00:00Z`."""
+        at = datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{f'ns/{self.namespace}:' if self.namespace else ''}{self.kind}/{self.ident}/{at}"
 
 
 @dataclass(slots=True)
@@ -74,3 +83,4 @@ class PbsHost:
     fingerprint: str = ""
     datastores: dict[str, Datastore] = field(default_factory=dict)
     jobs: dict[str, PbsJob] = field(default_factory=dict)
+    notifier: Notifier = field(default_factory=lambda: Notifier("pbs"))

@@ -11,6 +11,8 @@ from .model import Notification, fqdn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .model import Severity
+
 PORT = 8007
 
 
@@ -32,7 +34,7 @@ class Run:
         text = f"{body}\n\nPlease visit the web interface for further details:\n\n<{_url(self.host)}#{where}>\n"
         fields = {"type": kind, "hostname": self.host, "datastore": self.store}
         fields |= {"job-id": self.job} if self.job else {}
-        severity = "error" if self.error else "info"
+        severity: Severity = "error" if self.error else "info"
         ending = f"{title} {'failed' if self.error else 'successful'} "
         return Notification(self.host, ending, text, wording.quoted_page(text), severity, self.at, fields)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import wording
@@ -39,16 +39,25 @@ class BackupResult:
         return (str(self.vmid), self.name, status, took, big, self.filename or absent)
 
 
-def backup(
-    node: str, at: int, command: str, results: Sequence[BackupResult], *, error: str = "", job: str = ""
-) -> Notification:
+@dataclass(slots=True)
+class BackupRun:
+    """A vzdump job while it goes on."""
+
+    command: str
+    job: str = ""
+    """Id of the backup job; empty when somebody started it by hand."""
+    results: list[BackupResult] = field(default_factory=list)
+
+
+def backup(node: str, at: int, run: BackupRun, *, error: str = "") -> Notification:
     """Report a vzdump job; `error` is what ended the job as a whole."""
+    results = run.results
     failed = bool(error) or not all(one.ok for one in results)
     reason = f": {'multiple problems' if chr(10) in error else error}" if error else ""
     title = f"vzdump backup status ({fqdn(node)}): backup {'failed' if failed else 'successful'}{reason} "
     total = sum(one.seconds for one in results)
     took, big = wording.duration(total + bool(results)), wording.size(sum(one.size for one in results))
-    logs = f"{command}\n\n" + "".join(
+    logs = f"{run.command}\n\n" + "".join(
         "\n" + "".join(f"{one.vmid}: {line}\n" for line in one.log) + "\n" for one in results
     )
     many = f"{error}\n" if "\n" in error else ""
@@ -62,7 +71,7 @@ def backup(
         f"        <br/>\n        Total running time: {took}<br/>\n        Total size: {big}<br/>\n"
         f'        <h1 style="font-size: 1.2em">Logs</h1>\n        <pre>{escape(logs)}</pre>\n'
     )
-    fields = {"type": "vzdump", "hostname": node} | ({"job-id": job} if job else {})
+    fields = {"type": "vzdump", "hostname": node} | ({"job-id": run.job} if run.job else {})
     return Notification(node, title, text, html, "error" if failed else "info", at, fields)
 
 
@@ -123,7 +132,8 @@ def fencing(fence: Fence, at: int) -> Notification:
         f"The PVE HA manager {verb}\nStatus:    {status}\nTimestamp: {when}\n\n"
         f"Cluster Node Status:\n--------------------\n{_bullets(members)}\nHA Resources:\n-------------\n"
         "The following HA resources were running on the failed node and will be\n"
-        f"recovered to a healthy node if possible:\n\n{_bullets(lost)}The other HA resources in this cluster are:\n\n{_bullets(others)}"
+        f"recovered to a healthy node if possible:\n\n{_bullets(lost)}"
+        f"The other HA resources in this cluster are:\n\n{_bullets(others)}"
     )
     html = _fencing_page(fence, verb, status, when, (members, lost, others))
     fields = {"type": "fencing", "hostname": node}
