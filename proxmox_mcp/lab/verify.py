@@ -98,11 +98,17 @@ def _limits(schema: dict[str, Any], value: Any) -> None:
         raise Bad("value does not match the regex pattern")
 
 
+_DIALECT = (("(?^:", "(?:"), ("(?^i:", "(?i:"), ("[[:^cntrl:]]", r"[^\x00-\x1f\x7f]"))
+"""How Perl and Rust write what Python writes otherwise."""
+
+
 def _matches(pattern: str, value: str) -> bool:
     """Perl and Python agree on nearly all of the schema's patterns; one that Python can't read accepts everything."""
     bare = pattern[1:-1] if pattern.startswith("/") and pattern.endswith("/") else pattern
+    for theirs, ours in _DIALECT:
+        bare = bare.replace(theirs, ours)
     try:
-        return re.fullmatch(bare.replace("(?^:", "(?:").replace("(?^i:", "(?i:"), value) is not None
+        return re.fullmatch(bare, value) is not None
     except re.error:
         return True
 

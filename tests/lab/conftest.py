@@ -42,12 +42,12 @@ class Client:
         /,
         *,
         who: str | None = "root@pam!full",
-        header: str | None = None,
+        login: str | None = None,
         host: str = "",
         **params: Any,
     ) -> Answer:
         server = (self.lab.hosts | self.lab.pbs_hosts)[host] if host else next(iter(self.lab.hosts.values()))
-        headers = {"Authorization": header} if header else self._login(who, pbs=host in self.lab.pbs_hosts)
+        headers = {"Authorization": login} if login else self._login(who, pbs=host in self.lab.pbs_hosts)
         clean = [(key.replace("__", "-"), value) for key, value in params.items()]
         pairs = [(key, str(one)) for key, value in clean for one in (value if isinstance(value, list) else [value])]
         kind = "params" if method in ("GET", "DELETE") else "data"

@@ -18,12 +18,12 @@ from tests.lab.conftest import Client, MakeLab
     ],
 )
 async def test_logins_that_fail(api: Client, header: str | None, reason: str) -> None:
-    answer = await api("GET", "/version", who=None, header=header)
+    answer = await api("GET", "/version", who=None, login=header)
     assert (answer.status, answer.reason, answer.text) == (401, reason, "")
 
 
 async def test_pbs_token_on_pve_is_no_login(api: Client) -> None:
-    answer = await api("GET", "/version", header=api.lab.account("root@pam!full").pbs_header)
+    answer = await api("GET", "/version", login=api.lab.account("root@pam!full").pbs_header)
     assert answer.status == 401
 
 

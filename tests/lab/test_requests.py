@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mqtt_bridge.settings import load
 from proxmox_mcp.lab.apitable import Kind, check_request, match, paths
 from proxmox_mcp.lab.handlers import PVE
 from proxmox_mcp.lab.pbs.handlers import ROUTES as PBS
@@ -99,7 +100,24 @@ async def test_one_host_is_no_cluster(make_lab: MakeLab) -> None:
     rows = await api.get("/cluster/status")
     assert [(row["type"], row["local"], row["nodeid"]) for row in rows] == [("node", 1, 0)]
     assert api.lab.pbs_urls == []
-    assert api.lab.env["LAB_CONFIGURATION"] == "CLUSTERED"
+    site = load(api.lab.env, search=False).sites[0]
+    assert (site.kind, site.name, [one.url for one in site.endpoints]) == ("pve", "pve1", api.lab.api_urls)
+
+
+async def test_one_host_and_a_backup_server(make_lab: MakeLab) -> None:
+    api = await make_lab(nodes=1, guests=4)
+    settings = load(api.lab.env, search=False)
+    assert {site.name: site.kind for site in settings.sites} == {"pve1": "pve", "pbs1": "pbs"}
+    assert [one.url for site in settings.sites for one in site.endpoints] == [*api.lab.api_urls, *api.lab.pbs_urls]
+
+
+async def test_realms_are_told_without_a_login(api: Client) -> None:
+    for host, realms in (("pve1", ["pve", "pam"]), ("pbs1", ["pam", "pbs"])):
+        assert [row["realm"] for row in await api.get("/access/domains", who=None, host=host)] == realms
+        wrong = await api("GET", "/access/domains", login="PVEAPIToken=root@pam!full=wrong", host=host)
+        assert wrong.status == 200
+    assert (await api("GET", "/version", who=None)).status == 401
+    assert (await api("GET", "/ping", who=None, host="pbs1")).data == {"pong": True}
 
 
 async def test_a_lively_lab_runs_tasks_by_itself(make_lab: MakeLab) -> None:

@@ -92,7 +92,10 @@ async def ask(api: Client, kind: Kind, path: str) -> Any:
         "id": "backup-nightly",
         "snapname": "clean",
         "store": "main",
+        "name": path.split("/")[-2],
     }
+    if path.startswith("/cluster/metrics"):
+        values["id"] = "influx"
     params = dict(VALUES.get(path, {}))
     if "timeframe" in paths(kind)[path]["GET"].parameters:
         params["timeframe"] = "hour"
@@ -101,8 +104,33 @@ async def ask(api: Client, kind: Kind, path: str) -> Any:
     return await api.get(path.format(**values), host="pbs1" if kind == "pbs" else "", **params)
 
 
+# One entry of each kind, named after its path.
+CONFIGURED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("endpoints/gotify", {"server": "http://127.0.0.1:1", "token": "t", "disable": 1}),
+    ("endpoints/sendmail", {"mailto": "a@lab.example", "author": "lab", "comment": "c"}),
+    ("endpoints/smtp", {"server": "localhost", "from-address": "a@lab.example", "mailto-user": "root@pam", "port": 25}),
+    (
+        "endpoints/webhook",
+        {"url": "http://127.0.0.1:1/", "method": "post", "header": "name=A,value=Yg==", "secret": "name=s,value=Yg=="},
+    ),
+    ("matchers", {"target": "webhook", "match-severity": "error,warning", "mode": "any", "invert-match": 1}),
+)
+
+
+async def configure(api: Client) -> None:
+    for kind, params in CONFIGURED:
+        name = kind.split("/")[-1]
+        sent = {"name": name} | params
+        for host, prefix in (("", "/cluster/notifications"), ("pbs1", "/config/notifications")):
+            answer = await api("POST", f"{prefix}/{kind}", host=host, **sent)
+            assert answer.status == 200, answer
+    answer = await api("POST", "/cluster/metrics/server/influx", type="influxdb", server="127.0.0.1", port=1, disable=1)
+    assert answer.status == 200, answer
+
+
 async def test_answers_match_the_schema(make_lab: MakeLab) -> None:
     api = await make_lab(guests=60)
+    await configure(api)
     found: list[str] = []
     for kind, routes in (("pve", PVE), ("pbs", PBS)):
         product: Kind = "pve" if kind == "pve" else "pbs"

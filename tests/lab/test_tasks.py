@@ -189,7 +189,11 @@ async def test_backup_locks_the_guest(make_lab: MakeLab) -> None:
     await api.settle()
     assert (await api.get(f"/nodes/pve1/tasks/{stop}/status"))["exitstatus"] == "VM is locked (backup)"
     lines = [row["t"] for row in await api.get(f"/nodes/pve1/tasks/{upid}/log")]
-    assert lines[-2:] == ["INFO: Backup job finished successfully", "TASK OK"]
+    assert lines[-3:] == [
+        "INFO: Backup job finished successfully",
+        "INFO: notified via target `mail-to-root`",
+        "TASK OK",
+    ]
 
 
 async def test_stopall_and_startall(api: Client) -> None:

@@ -71,9 +71,9 @@ class Replay:
         params = {key.replace("-", "__"): value for key, value in (seen["params"] or {}).items()}
         who = seen["as"]
         if who == "(wrong token)":
-            return await self.api(seen["method"], path, header="PVEAPIToken=root@pam!full=wrong")
+            return await self.api(seen["method"], path, login="PVEAPIToken=root@pam!full=wrong")
         if who == "(malformed token)":
-            return await self.api(seen["method"], path, header="PVEAPIToken=nonsense")
+            return await self.api(seen["method"], path, login="PVEAPIToken=nonsense")
         return await self.api(seen["method"], path, who=who, **params)
 
     def check(self, number: int, seen: dict[str, Any], answer: Answer) -> None:

@@ -35,8 +35,16 @@ class Server:
 
 
 def compose(note: Notification, author: str, sender: str, to: Sequence[str], *, sendmail: bool) -> EmailMessage:
-    """Write the mail; a forwarded one keeps its text alone."""
-    mail = EmailMessage(policy=SMTP.clone(max_line_length=0))
+    """Write the mail; addresses that are none are a `PushError`."""
+    try:
+        return _compose(note, author, sender, to, sendmail=sendmail)
+    except ValueError as error:
+        raise PushError(str(error)) from error
+
+
+def _compose(note: Notification, author: str, sender: str, to: Sequence[str], *, sendmail: bool) -> EmailMessage:
+    """A forwarded mail has its text alone."""
+    mail = EmailMessage(policy=SMTP)
     mail["Subject"] = note.title.strip()
     mail["From"] = f"{author} <{sender}>"
     mail["To"] = ", ".join(to)
