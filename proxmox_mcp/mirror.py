@@ -24,6 +24,7 @@ OnChange = Callable[[Sequence[Key]], None]
 REFILL = 600.0  # seconds between two fills of a healthy connection
 RETRY = 5.0  # seconds until what is missing is asked for again
 IDLE = 0.15  # seconds without a message after which a broker is taken to have sent all
+UNGRANTED = 1.0  # the same while the broker has not granted the subscription
 LONGEST = 20.0  # seconds that one filter may take
 BATCH = 200  # topics of one subscription to what is missing
 FIRST = tuple(k.name for k in TABLE if k.retain and k.name not in LISTS)
@@ -176,17 +177,26 @@ class Mirror:
                 await asyncio.sleep(min(RETRY, left))
 
     async def _ask(self, bus: Bus, filters: Sequence[str], done: Callable[[], bool]) -> None:
-        """Subscribe at QoS 0 and take what is stored, until it is all there or nothing more comes."""
+        """Subscribe at QoS 0 and take what is stored, until it is all there or nothing more comes.
+
+        Mosquitto may drop its acknowledgement behind a flood, so it is not waited for once something arrives.
+        """
         began = time.monotonic()
-        await bus.subscribe(filters, qos=0)
-        idle = max(IDLE, 3 * (time.monotonic() - began))
-        while not done() and time.monotonic() - began < LONGEST:
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(idle):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return
+        self._arrived.clear()
+        asked = asyncio.create_task(bus.subscribe(filters, qos=0), name="mirror.ask")
+        first = asyncio.create_task(self._arrived.wait(), name="mirror.first")
+        try:
+            await asyncio.wait({asked, first}, return_when=asyncio.FIRST_COMPLETED)
+            idle = max(IDLE, 3 * (time.monotonic() - began))
+            while not done() and time.monotonic() - began < LONGEST:
+                self._arrived.clear()
+                if not await _set_within(self._arrived, idle if asked.done() else max(idle, UNGRANTED)):
+                    break
+            if asked.done():
+                asked.result()
+        finally:
+            asked.cancel()
+            first.cancel()
 
     async def _fetch(self, bus: Bus, keys: Iterable[Key]) -> None:
         """Ask for exactly these, in batches; give up when two batches in a row bring nothing."""
@@ -238,6 +248,15 @@ class Mirror:
     def _fresh(self, topic: str) -> bool:
         entry = self.store.topics.get(topic)
         return entry is not None and entry.epoch == self.store.epoch
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
