@@ -95,8 +95,11 @@ class View:
     # --- things -----------------------------------------------------------------------------------------------------
 
     def sites(self, site: str | None = None) -> list[str]:
-        """The sites, or the one that is asked for; raises UnknownTargetError for one that is not there."""
-        known = self.store.sites()
+        """The sites, or the one that is asked for; raises UnknownTargetError for one that is not there.
+
+        One that is configured counts before anything of it has come: without it an answer would call itself complete.
+        """
+        known = sorted({*self.store.sites(), *self.mirror.sites})
         if site is None:
             return known
         if site in known:

@@ -87,9 +87,15 @@ async def test_down_at_the_start(broker_env: Env, lab: Lab, mosquitto: Mosquitto
         await serve.ready()
         await until(lambda: tree.json("lab/state") == "offline")
         await until(lambda: tree.json("pbs1/state") == "online")
-        for host in lab.hosts:
-            lab.fault("host-up", host)
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24, 30)
+        async with over_http(serve.url) as agent:
+            answer = await agent.ask("get_vms")
+            assert (answer["complete"], answer["stale"]) == (False, True), "no guests were seen, which is not none"
+            for host in lab.hosts:
+                lab.fault("host-up", host)
+            await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24, 30)
+            async with asyncio.timeout(10):
+                while not (await agent.ask("get_vms"))["complete"]:
+                    await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
