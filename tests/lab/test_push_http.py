@@ -157,6 +157,23 @@ async def test_on_demand(
     assert message["message"] == f"```\n{note['message']}\n```"
 
 
+async def test_the_daily_look_for_updates(api: Client) -> None:
+    async with http_server() as server:
+        await add_webhook(api, server)
+        assert await api.task("POST", "/nodes/pve1/apt/update") == "OK"
+        assert await api.task("POST", "/nodes/pve2/apt/update", notify=1) == "OK"
+        assert await api.task("POST", "/nodes/pve1/apt/update", notify=1) == "OK"
+        await api.lab.outbox.settle()
+    assert [got.json["fields"] for got in server.got] == [{"hostname": "pve1", "type": "package-updates"}]
+
+
+async def test_a_dead_node_sends_nothing(api: Client) -> None:
+    api.lab.fault("node-down", "pve2")
+    api.lab.fault("system-mail", "pve2")
+    await api.lab.outbox.settle()
+    assert api.lab.emitted == []
+
+
 async def test_a_node_is_fenced(make_lab: MakeLab) -> None:
     api = await make_lab(ha_recovery=0.2)
     async with http_server() as server:

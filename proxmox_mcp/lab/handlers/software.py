@@ -6,6 +6,8 @@ from typing import Any
 
 from proxmox_mcp.lab.call import Call, Route
 from proxmox_mcp.lab.catalog import SERVICES
+from proxmox_mcp.lab.push import pve_texts
+from proxmox_mcp.lab.push.events import to_task
 
 
 def services(call: Call) -> list[dict[str, Any]]:
@@ -53,10 +55,15 @@ def updates(call: Call) -> list[dict[str, str]]:
 
 
 def refresh_updates(call: Call) -> str:
+    """Look for updates; with `notify`, tell of them: the daily timer of a real host asks for that."""
+
     async def work(task: Any) -> None:
         task.say("starting apt-get update", "Hit:1 http://mirror.example/debian trixie InRelease")
         await task.sleep(1.5)
         task.say("Reading package lists...")
+        if call.params.get("notify") and call.node.updates:
+            note = pve_texts.updates(call.node.name, call.now, call.node.updates)
+            call.world.notifier.notify(note, to_task(task))
 
     return call.start("aptupdate", "", work)
 

@@ -44,7 +44,9 @@ def _address(host: PbsHost, user: str) -> str:
 
 
 def send(world: World, note: Notification, daemon: str) -> None:
-    """Send what no task is about; how it went is in the journal of the host that sends."""
+    """Send what no task is about; how it went is in the journal of the host that sends. A dead node sends nothing."""
+    if note.host in world.nodes and not world.nodes[note.host].online:
+        return
     notifier = world.pbs[note.host].notifier if note.host in world.pbs else world.notifier
     notifier.notify(note, _to_journal(world, note.host, daemon))
 
@@ -53,7 +55,7 @@ def _to_journal(world: World, host: str, daemon: str) -> Tell:
     return lambda text, good: world.say(host, daemon, text, pri=6 if good else 3)
 
 
-def _to_task(task: Task) -> Tell:
+def to_task(task: Task) -> Tell:
     """Write before the task's last line, where a real host, which ends the task later, has it."""
 
     def tell(text: str, good: bool) -> None:
@@ -71,7 +73,7 @@ def _vzdump(world: World, task: Task) -> None:
         return
     good = task.status in ("OK", JOB_ERRORS) or task.status.startswith("WARNINGS")
     note = pve_texts.backup(task.node, task.endtime, run, error="" if good else task.status)
-    world.notifier.notify(note, _to_task(task))
+    world.notifier.notify(note, to_task(task))
 
 
 def _fence(world: World, node: Node, done: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
+from yarl import URL
 
 from . import loopback
 from .model import Emitted, PushError
@@ -55,9 +56,11 @@ class Outbox:
         """Ask a loopback server; anything but success is a `PushError`. Redirects and proxies are not followed."""
         try:
             loopback.require_url(url)
+            target = URL(url)
+            loopback.require(target.host or "")  # as the client reads it, should it differ
             limit = ClientTimeout(total=within or self.timeout)
             async with self._open().request(
-                method, url, headers=headers, data=body, timeout=limit, allow_redirects=False
+                method, target, headers=headers, data=body, timeout=limit, allow_redirects=False
             ) as answer:
                 await answer.content.read(65_536)
                 status = answer.status
