@@ -161,7 +161,7 @@ def _trying(commands: Commands) -> None:
     # there is no broker and there are no settings here: taken so that `demo`'s words work
     lab.add_argument("--mqtt-port", type=_port, help=argparse.SUPPRESS)
     lab.add_argument("--set", action="append", default=[], type=_assignment, help=argparse.SUPPRESS)
-    faults = lab.add_subparsers(dest="what", metavar="fault", parser_class=_Parser)
+    faults = lab.add_subparsers(dest="what", metavar="[fault]", parser_class=_Parser)
     fault = faults.add_parser("fault", help="break something in a running lab", add_help=False)
     fault.add_argument("-h", "--help", action="store_true", dest="list_faults")
     fault.add_argument("fault", nargs="*", help="the fault's name and arguments")
