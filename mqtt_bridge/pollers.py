@@ -1,6 +1,7 @@
 """Every site's poller with its client, feeding one set of retained topics: a bridge and a lone MCP server share it."""
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from mqtt_bridge.settings import Settings, SiteSettings
 from mqtt_bridge.supervise import Parts
 from mqtt_bridge.topics import Topics
 
+GARBAGE = 20_000  # objects made between two looks for rings of garbage; Python's 700 means thousands of looks a poll
 REFRESHED = 100  # guests of a node that are re-read one by one after an action on all of them
 
 
@@ -36,6 +38,7 @@ class Pollers:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        gc.set_threshold(max(GARBAGE, gc.get_threshold()[0]), *gc.get_threshold()[1:])
         async with AsyncExitStack() as stack:
             for site in self.settings.sites:
                 self.clients[site.slug] = await stack.enter_async_context(ProxmoxClient(site, self.settings.api))

@@ -201,14 +201,14 @@ class Details:
         """Coverage and last backups, told together: one change per guest."""
         uncovered = await self._uncovered()
         newest = await self._newest()
-        guests = self._inventory.guests
+        guests, online = self._inventory.guests, self._inventory.nodes.online()
         self._inventory.not_backed_up = None if uncovered is None else tuple(sorted(uncovered & set(guests.records)))
         for record in list(guests):
             covered = None if uncovered is None else record.vmid not in uncovered
             last = max(newest.get(record.vmid, 0.0), record.last_backup or 0.0) or None
             if (covered, last) != (record.covered, record.last_backup):
                 record.covered, record.last_backup = covered, last
-                guests.touch(record, self._inventory.nodes.online())
+                guests.touch(record, online)
 
     async def _uncovered(self) -> set[int] | None:
         answer = await self._get("cluster", "backup-info", "not-backed-up")
