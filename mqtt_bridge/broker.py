@@ -178,6 +178,7 @@ class Broker:
 
     async def _connect_and_stay(self) -> None:
         """Try each version of MQTT; stay as long as the connection of the first that works lives."""
+        silent = False
         for version in self._versions:
             link = Link(self.options, version, self._client_id, self._will, self._max_packet)
             link.on_messages = self._on_messages
@@ -185,6 +186,8 @@ class Broker:
             try:
                 error = await asyncio.shield(link.opened)
                 if error is None:
+                    if silent:  # it answers the older one only: the next time, do not wait for it again
+                        self._versions = (version,)
                     self._up(link)
                     self.failure = await asyncio.shield(link.closed)
             finally:
@@ -195,7 +198,8 @@ class Broker:
             reason = error.reason if isinstance(error, BrokerRefusedError) else ""
             if reason == broker_reasons.WRONG_VERSION and version == "5":
                 self._versions = self._versions[-1:]
-            if reason not in _TRY_OLDER:
+            silent = isinstance(error, broker_reasons.SilentBrokerError)
+            if reason not in _TRY_OLDER and not silent:
                 break
         self.failure = error
         self._change()

@@ -53,9 +53,13 @@ def refused(address: str, reason: str) -> BrokerRefusedError:
     return BrokerRefusedError(f"The MQTT broker at {address} {text} ({reason}).", cure=cure, reason=reason)
 
 
-def silent(address: str) -> BrokerUnreachableError:
+class SilentBrokerError(BrokerUnreachableError):
+    """It took the connection and said nothing: frozen, no MQTT, or one that does not know this version of it."""
+
+
+def silent(address: str) -> SilentBrokerError:
     """TCP works, MQTT does not: frozen, overloaded, or no MQTT broker at all."""
-    return BrokerUnreachableError(
+    return SilentBrokerError(
         f"{address} accepts connections but does not answer as an MQTT broker.",
         cure="Check that the broker is not frozen, and MQTT_HOST, MQTT_PORT and MQTT_TLS.",
     )

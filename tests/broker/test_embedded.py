@@ -253,3 +253,11 @@ def test_a_password_line_has_the_shape_of_mosquitto_passwd() -> None:
     user, _, rest = embedded_mosquitto.password_line("bridge", Secret("s")).strip().partition(":")
     assert user == "bridge"
     assert [len(part) for part in rest.split("$")] == [0, 1, 3, 16, 88]
+
+
+async def test_a_broker_that_is_silent_to_mqtt_5_is_asked_in_the_older_version(tmp_path: Path) -> None:
+    async with EmbeddedBroker(tmp_path, port=0, prefer="amqtt") as options:
+        async with Broker(replace(options, protocol="auto", keepalive=1)) as broker:
+            async with asyncio.timeout(15):
+                await broker.wait_connected()
+            assert broker.protocol == "3.1.1"
