@@ -32,7 +32,7 @@ check: $(VENV)/.tested  ## lint and types alone
 	BIN=$(BIN) scripts/check
 
 bench: $(VENV)/.tested mosquitto  ## measure, and print the rows of the design's targets
-	$(BIN)/python -m pytest tests/bench -m bench -q -s --override-ini norecursedirs=.venv --override-ini timeout=1800
+	$(BIN)/python -m pytest tests/bench -m bench -q -s --override-ini 'norecursedirs=.*' --override-ini timeout=1800
 
 docs: $(VENV)/.tested  ## write the generated documents again
 	$(BIN)/python scripts/make_docs.py

@@ -7,11 +7,21 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from mcp import Client
 
 from proxmox_mcp.lab import Lab, LabOptions
-from tests.bench.parts import DIRECT as DIRECT_SERVER
-from tests.bench.parts import direct_environment, direct_http, our_http, over_stdio, p50, p99, timed
+from tests.bench.parts import (
+    DIRECT,
+    Caller,
+    direct_environment,
+    direct_http,
+    on_the_wire,
+    our_http,
+    p50,
+    p99,
+    sdk_http,
+    sdk_stdio,
+    timed,
+)
 from tests.bench.report import Report, milliseconds
 from tests.support.mosquitto import Mosquitto
 from tests.support.processes import Command, Tree, environment, until
@@ -22,13 +32,17 @@ ROUNDS = 40
 OURS_PER_ROUND = 5
 
 
+WIRE = "HTTP"
+TRANSPORTS = (WIRE, "HTTP through the SDK's client", "stdio through the SDK's client")
+
+
 @dataclass
 class Stand:
     """The same reads over the same transports from both servers, on one lab."""
 
     lab: Lab
-    ours: dict[str, Client]
-    direct: dict[str, Client]
+    ours: dict[str, Caller]
+    direct: dict[str, Caller]
     metrics: str
 
     async def api_calls_of_ours(self) -> int:
@@ -42,25 +56,32 @@ class Stand:
 @pytest.fixture
 async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
     async with AsyncExitStack() as stack:
-        lab = await stack.enter_async_context(Lab(LabOptions(guests=GUESTS)))
-        mosquitto = await stack.enter_async_context(Mosquitto(tmp_path / "mosquitto"))
+        enter = stack.enter_async_context
+        lab = await enter(Lab(LabOptions(guests=GUESTS)))
+        mosquitto = await enter(Mosquitto(tmp_path / "mosquitto"))
         settings = {**lab.env, "MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port)}
         env = environment(**settings, STATE_DIR=str(tmp_path / "bridge-state"))
-        await stack.enter_async_context(Command(tmp_path / "bridge", "mqtt-bridge", "run", env=env))
-        tree = await stack.enter_async_context(Tree(mosquitto.options))
+        await enter(Command(tmp_path / "bridge", "mqtt-bridge", "run", env=env))
+        tree = await enter(Tree(mosquitto.options))
         await until(lambda: len(tree.guests()) == GUESTS and tree.json("lab/manifest"), 30)
         reader = environment(**settings, STATE_DIR=str(tmp_path / "reader-state"))
-        http, metrics = await stack.enter_async_context(our_http(tmp_path / "http", reader))
-        stdio = await stack.enter_async_context(over_stdio(tmp_path / "stdio", reader, "-m", "proxmox_mcp", "stdio"))
-        direct = await stack.enter_async_context(direct_http(tmp_path / "direct", lab))
-        direct_stdio = await stack.enter_async_context(
-            over_stdio(tmp_path / "direct-stdio", direct_environment(lab), str(DIRECT_SERVER), "stdio")
-        )
-        yield Stand(lab, {"HTTP": http, "stdio": stdio}, {"HTTP": direct, "stdio": direct_stdio}, metrics)
+        url, direct = await enter(our_http(tmp_path / "http", reader)), await enter(direct_http(tmp_path / "d", lab))
+        ours = [
+            await enter(on_the_wire(url)),
+            await enter(sdk_http(url)),
+            await enter(sdk_stdio(tmp_path / "stdio", reader, "-m", "proxmox_mcp", "stdio")),
+        ]
+        theirs = [
+            await enter(on_the_wire(direct)),
+            await enter(sdk_http(direct)),
+            await enter(sdk_stdio(tmp_path / "d-stdio", direct_environment(lab), str(DIRECT), "stdio")),
+        ]
+        metrics = url.removesuffix("/mcp") + "/metrics"
+        yield Stand(lab, dict(zip(TRANSPORTS, ours, strict=True)), dict(zip(TRANSPORTS, theirs, strict=True)), metrics)
 
 
 async def in_turn(
-    ours: Client, direct: Client, rounds: int, expected: Sequence[int]
+    ours: Caller, direct: Caller, rounds: int, expected: Sequence[int]
 ) -> tuple[list[float], list[float], list[int]]:
     """Seconds of our reads, of the direct server's, and how many guests the latter found."""
     mine, theirs, found = [], [], []
@@ -105,7 +126,7 @@ async def test_a_cached_list(stand: Stand, report: Report) -> None:
 
 @pytest.mark.parametrize(("fault", "rounds"), [("node-down", 10), ("node-hang", 3)])
 async def test_one_node_gone(stand: Stand, report: Report, fault: str, rounds: int) -> None:
-    ours, direct = stand.ours["HTTP"], stand.direct["HTTP"]
+    ours, direct = stand.ours[WIRE], stand.direct[WIRE]
     await timed(ours)
     await timed(direct)
     before, direct_before, _ = await in_turn(ours, direct, rounds, vms(stand.lab))
