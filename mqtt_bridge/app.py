@@ -25,7 +25,7 @@ from mqtt_bridge.topics import TABLE, Parsed
 
 log = logging.getLogger(__name__)
 
-INFO_EVERY = 10.0
+INFO_EVERY = 2.0
 SWEEP = 1.0  # seconds between two looks at what is left over
 GOODBYE = 1.5  # seconds for the last publish, `offline`
 GUARDED = [kind.name for kind in TABLE if kind.retain]

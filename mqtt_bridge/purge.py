@@ -64,7 +64,8 @@ async def purge(
         collector = _Collector(names, discovery_prefix)
         async with Broker(options, collector, role="purge") as broker:
             await broker.first_attempt()
-            await _refuse_while_online(options, names)
+            if not dry_run:
+                await _refuse_while_online(options, names)
             filters = [names.filter(kind.name) for kind in TABLE if kind.retain]
             await _gather(broker, collector, [*filters, f"{discovery_prefix}/device/+/config"])
             fresh = collector.topics - found

@@ -57,7 +57,9 @@ class StateDir:
 
     async def __aenter__(self) -> Self:
         private_dir(self.path)
-        lock = (self.path / "lock").open("a+", encoding="utf-8")
+        path = self.path / "lock"
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        lock = path.open("a+", encoding="utf-8")
         try:
             await _lock_patiently(lock)
         except OSError as error:

@@ -21,6 +21,7 @@ first steps:
 Settings come from the environment and from .env (this folder, then up to five parents).
 `proxmox-mcp COMMAND --help` says more of each command.
 """
+MOST = 50_000  # simulated guests or nodes
 LEGACY = {"--test-connection": "check", "--mcp-server": "stdio"}
 
 
@@ -176,16 +177,16 @@ def _lab_options(command: _Parser) -> None:
 
 
 def _port(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else -1
     if not 0 <= number <= 65535:  # noqa: PLR2004 -- ports
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return number
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST}")
     return number
 
 

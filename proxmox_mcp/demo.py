@@ -161,7 +161,10 @@ def _ready(lab: Lab, mqtt: BrokerOptions | None, url: str | None, settings: Sett
 
 def _tell_ready(path: Path | None, ready: Mapping[str, Any]) -> None:
     if path is not None:
-        write_private(path, json.dumps(ready, indent=2))
+        try:
+            write_private(path, json.dumps(ready, indent=2))
+        except OSError as error:
+            raise BridgeError(f"--ready-file {path} cannot be written: {error.strerror}.") from error
     log.info("Ready")
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.layout import Layout
-from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +31,7 @@ COLOURS = {
 }
 HOT, WARM = 90, 75  # percent
 HEAD = box.SIMPLE_HEAD
+WIDTHS = {"id": 5, "state": 7}  # columns that are useless when they are cut
 FRAME = 3  # lines of a table beside its rows: title, head, rule
 NARROW = 100  # columns below which guests and changes do not fit beside each other
 
@@ -83,7 +84,8 @@ def task_line(task: TaskInfo) -> Text:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=HEAD, expand=True, show_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=True, justify="right" if column.endswith("%") else "left")
+        right = column.endswith("%")
+        table.add_column(column, no_wrap=True, justify="right" if right else "left", min_width=WIDTHS.get(column))
     return table
 
 
@@ -98,18 +100,22 @@ class LiveView:
         height = options.height or options.size.height
         sites = FRAME + len(self._view.sites()) + 1
         nodes = FRAME + sum(1 for _ in self._view.nodes()) + 1
-        wide = max(20, options.max_width - 4)
-        below = sum(-(-len(line) // wide) for line in self._connect) + 2 if self._connect else 0
+        wide = max(20, options.max_width)
+        below = sum(-(-len(line) // wide) for line in self._connect) + 1 if self._connect else 0
         middle = max(FRAME + 2, height - sites - nodes - below)
         layout = Layout()
+        if height < sites + nodes + FRAME + 4 + below:  # a small terminal: guests matter more than nodes
+            middle += nodes
+            nodes = 0
         parts = [
             Layout(self._sites(), size=sites),
-            Layout(self._nodes(), size=nodes),
+            *([Layout(self._nodes(), size=nodes)] if nodes else []),
             Layout(self._middle(options.max_width, middle), size=middle),
         ]
         if self._connect:
             lines = Text("\n".join(self._connect), overflow="fold")
-            parts.append(Layout(Panel(lines, title="connect", title_align="left", border_style="blue"), size=below))
+            # no box around it: these lines are there to be copied
+            parts.append(Layout(Group(Rule("connect", align="left", style="blue"), lines), size=below))
         layout.split_column(*parts)
         yield layout
 
@@ -131,10 +137,18 @@ class LiveView:
                 continue
             quorum = {None: Text("–"), True: Text("yes", "green"), False: Text("LOST", "bold red")}[cluster.quorate]
             running = "–" if cluster.guests_total is None else f"{cluster.guests_running} of {cluster.guests_total}"
-            state = coloured(self._view.site_state(site) or "unknown")
+            state = self._state(site)
             nodes = f"{cluster.nodes_online} of {cluster.nodes_total}"
             table.add_row(site, state, quorum, nodes, running, "–" if age is None else f"{age:.0f} s")
         return table
+
+    def _state(self, site: str) -> Text:
+        """What the site's bridge says, as long as it can be believed."""
+        if not self._view.mirror.connected:
+            return Text("no broker", COLOURS["offline"])
+        if self._view.source == "mqtt" and not self._view.bridge_online(site):
+            return Text("bridge offline", COLOURS["offline"])
+        return coloured(self._view.site_state(site) or "unknown")
 
     def _nodes(self) -> Table:
         table = _table("Nodes", "node", "state", "cpu %", "memory %", "root %", "load", "version")

@@ -20,7 +20,7 @@ async def show(state: State, connect: Sequence[str], stop: asyncio.Future[None])
         await _live(state, connect, stop, console)
     else:
         for line in connect:
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         await _lines(state, stop, console)
 
 

@@ -122,14 +122,20 @@ class View:
         for name in self.sites(site):
             rows = [v for _, v in self.store.items(name, "guest") if isinstance(v, GuestState)]
             for state in sorted(rows, key=lambda g: g.vmid):
-                yield Guest(state, _as(self.store.get(name, "guest_metrics", str(state.vmid)), GuestMetrics))
+                yield self._with_figures(name, state)
+
+    def _with_figures(self, site: str, state: GuestState) -> Guest:
+        """The last figures of a guest that is lost are no figures of now."""
+        figures = _as(self.store.get(site, "guest_metrics", str(state.vmid)), GuestMetrics)
+        return Guest(state, figures if state.available else None)
 
     def nodes(self, site: str | None = None) -> Iterator[Node]:
         """All nodes, by site and name."""
         for name in self.sites(site):
             for key, value in sorted(self.store.items(name, "node")):
                 if isinstance(value, NodeState):
-                    yield Node(value, _as(self.store.get(name, "node_metrics", key), NodeMetrics))
+                    figures = _as(self.store.get(name, "node_metrics", key), NodeMetrics)
+                    yield Node(value, figures if value.available else None)
 
     def storages(self, site: str | None = None) -> Iterator[StorageState]:
         """All storages; a shared one once."""
@@ -179,7 +185,7 @@ class View:
 
     def _guest(self, site: str, vmid: int) -> Guest | None:
         state = _as(self.store.get(site, "guest", str(vmid)), GuestState)
-        return Guest(state, _as(self.store.get(site, "guest_metrics", str(vmid)), GuestMetrics)) if state else None
+        return self._with_figures(site, state) if state else None
 
     def _no_guest(self, vmid: int, node: str | None, site: str | None) -> UnknownTargetError:
         where = "".join(f" on {kind} {name}" for kind, name in (("node", node), ("site", site)) if name)

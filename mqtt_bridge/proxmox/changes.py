@@ -5,6 +5,7 @@ import uuid
 from mqtt_bridge.model import Event, GuestState, NodeState, Severity, TaskInfo
 
 NAMESPACE = uuid.UUID("6f1c1d0e-6f0b-5b0e-9a55-0f6d1c9b7a10")
+UNEXPECTED = "guest.stopped.unexpected"
 SOURCE = "WEBSOCKET"  # the live API watcher's name among the listeners
 
 
@@ -41,7 +42,7 @@ def _stopped(new: GuestState, at: str, where: dict[str, object]) -> Event:
         return _event("guest.stopped", f"{new.name} was stopped by {new.stopped_by}", at, "info", ok=True, **where)
     if new.lock:
         return _event("guest.stopped", f"{new.name} was stopped during: {new.lock}", at, "info", **where)
-    return _event("guest.stopped.unexpected", f"{new.name} stopped, and nobody asked for it", at, "error", **where)
+    return _event(UNEXPECTED, f"{new.name} stopped, and nobody asked for it", at, "error", **where)
 
 
 def node_event(old: NodeState, new: NodeState, at: str) -> Event | None:

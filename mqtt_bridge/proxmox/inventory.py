@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 CHUNK = 500  # guests between two breaths of the event loop
 PERMISSIONS_EVERY = 60.0  # seconds
 FAILED_LOG_LINES = 20
+LOOKS = 2  # at the task list, before a stop counts as unexpected
 
 
 class Inventory:
@@ -54,6 +55,7 @@ class Inventory:
         self._departed_nodes: Departures[str] = Departures(lambda n: client.get("nodes", n, "status", purpose="poll"))
         self._departed_storages: Departures[str] = Departures(self._read_storage)
         self._hurry = asyncio.Event()
+        self._doubts: list[tuple[Change, float, int]] = []
 
     async def run(self) -> None:
         """Poll until cancelled; a poll that fails is told in the heartbeat and never ends this."""
@@ -136,8 +138,6 @@ class Inventory:
                 found.append(change)
             if index % CHUNK == CHUNK - 1:
                 await asyncio.sleep(0)
-        if any(c.new.status == "stopped" and not self.tasks.explains_stop(c.new.vmid) for c in found):
-            await self.poll_tasks()  # a stop may be seen before the task that asked for it
         for change in found:
             self._tell(change, now)
         storage_ids = self.storages.take(by_type["storage"], online)
@@ -162,25 +162,37 @@ class Inventory:
                 self._emit(event)
         return {*by_name, *members}
 
-    def _tell(self, change: Change, now: float) -> None:
+    def _tell(self, change: Change, now: float, *, looked: bool = False) -> None:
         if change.old is None:
             return
-        self._explain(change)
-        record = self.guests.records[change.new.vmid]
-        event = changes.guest_event(change.old, record.state or change.new, utc(now) or "")
-        if event is not None:
+        after = change.new
+        if after.status in ("stopped", "suspended") and not after.stopped_by and (user := self._asked(change)):
+            after = after.model_copy(update={"stopped_by": user})
+            record = self.guests.records[after.vmid]
+            record.stop = (user, now)
+            self.guests.touch(record, self.nodes.online())
+        event = changes.guest_event(change.old, after, utc(now) or "")
+        if event is not None and event.kind == changes.UNEXPECTED and not looked:
+            self._doubts.append((change, now, LOOKS))
+        elif event is not None:
             self._emit(event)
 
-    def _explain(self, change: Change) -> None:
-        """Who asked for a stop, where a task says so."""
-        if change.new.status not in ("stopped", "suspended") or change.new.stopped_by:
-            return
+    def _settle_doubts(self) -> None:
+        """A stop may be seen before the task that asked for it: judge it after the next looks at the task list."""
+        doubts, self._doubts = self._doubts, []
+        for change, at, looks in doubts:
+            if change.new.vmid not in self.guests.records:
+                continue
+            if looks > 1 and not self._asked(change):
+                self._doubts.append((change, at, looks - 1))
+            else:
+                self._tell(change, at, looked=True)
+
+    def _asked(self, change: Change) -> str | None:
+        """Who asked for a stop, where a task says so: one of before its last start explains nothing."""
         task = self.tasks.explains_stop(change.new.vmid)
         began = change.old.started_at if change.old else None
-        if task is not None and (began is None or (task.ended_at or "9") >= began):
-            record = self.guests.records[change.new.vmid]
-            record.stop = (task.user, time.time())
-            self.guests.touch(record, self.nodes.online())
+        return task.user if task is not None and (began is None or (task.ended_at or "9") >= began) else None
 
     @property
     def cluster_name(self) -> str | None:
@@ -272,6 +284,7 @@ class Inventory:
                 self.backup_ended.set()
             if task.status == "failed":
                 self._emit(changes.task_event(task, await self._log_tail(task.upid)))
+        self._settle_doubts()
 
     async def _log_tail(self, upid: str) -> tuple[str, ...]:
         try:

@@ -1,10 +1,13 @@
 """A site's state and heartbeat: is its API answering, fully, and since when not."""
 
+import logging
 import time
 from dataclasses import dataclass
 
 from mqtt_bridge.model import Heartbeat, SiteStatus, utc
 from mqtt_bridge.proxmox.sink import Sink
+
+log = logging.getLogger(__name__)
 
 FAILURES_TO_OFFLINE = 2  # one failed poll may be a node that fails over; at start the first one counts
 
@@ -53,6 +56,14 @@ class Pulse:
         self._beat(duration, endpoint)
 
     def _set(self, status: SiteStatus, reason: str | None) -> None:
+        if status != self.status:
+            log.log(
+                logging.INFO if status == "online" else logging.WARNING,
+                "Site %s is %s. %s",
+                self.site,
+                status,
+                reason or "",
+            )
         self.status, self.reason = status, reason
         self._sink.put("site_state", status, site=self.site)
 

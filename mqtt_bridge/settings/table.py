@@ -202,14 +202,14 @@ FIXED: tuple[Row, ...] = (
     Row(
         "PROXMOX_PROTECTED_TAGS",
         "permission",
-        "Guests with such a tag are never acted on.",
+        "Guests with such a tag may be started, not taken down.",
         v.words(r"[A-Za-z0-9_][A-Za-z0-9_+.-]*", "a tag"),
         into="permission.protected_tags",
     ),
     Row(
         "PROXMOX_PROTECTED_POOLS",
         "permission",
-        "Guests in such a pool are never acted on.",
+        "Guests in such a pool may be started, not taken down.",
         v.words(r"[A-Za-z0-9/._-]{1,256}", "a pool's name"),
         into="permission.protected_pools",
     ),

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from mqtt_bridge.errors import BridgeError, UnknownTargetError
-from mqtt_bridge.model import Model
+from mqtt_bridge.model import Model, utc
 from mqtt_bridge.settings import Level, Settings, allows
 from proxmox_mcp.state import State
 from proxmox_mcp.view import Answer, View
@@ -117,6 +118,18 @@ Vmid = Annotated[
         }
     ),
 ]
+
+
+def _moment(text: str) -> str:
+    """In UTC as everywhere here, so that times compare as text."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("an ISO 8601 time is expected, such as 2026-11-20T03:00:00Z") from None
+    return utc((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) or ""
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
 SiteArgument = Annotated[str | None, Field(description="only needed where several sites have the same thing")]
 NodeArgument = Annotated[str | None, Field(description="node name")]
 

@@ -35,10 +35,13 @@ class Diagnosis(Answer):
     checked: tuple[str, ...] = ()
     could_not_check: int = Field(default=0, description="findings that only say that something could not be told")
     findings: tuple[Finding, ...] = ()
+    left_out: int = Field(default=0, description="findings below `min_severity`; they count for the verdict")
 
     def text(self) -> str:
         lines = [f"{f.severity} | {f.check} | {f.site} | {f.title}. {f.evidence} -> {f.remedy}" for f in self.findings]
         head = f"Verdict: {self.verdict}; {len(self.findings)} findings of {len(self.checked)} checks"
+        if self.left_out:
+            head += f" ({self.left_out} below min_severity left out)"
         return words.answer(head, "\n".join(lines), self)
 
 
@@ -52,15 +55,15 @@ async def run_diagnostic(call: Call, args: DiagnosticScope) -> Diagnosis:
     wanted = set(args.checks) if args.checks else names
     least = SEVERITIES.index(args.min_severity)
     found = [f for site in sites for f in diagnose(facts(view, site, call.services.clock())) if f.check in wanted]
-    found = sorted(
-        (f for f in found if SEVERITIES.index(f.severity) >= least), key=lambda f: -SEVERITIES.index(f.severity)
-    )
+    found.sort(key=lambda f: -SEVERITIES.index(f.severity))
+    shown = tuple(f for f in found if SEVERITIES.index(f.severity) >= least)
     return Diagnosis(
         **fresh(view, sites),
         verdict=found[0].severity if found else "ok",
         checked=tuple(check.name for check in CHECKS if check.name in wanted),
         could_not_check=sum(f.unknown for f in found),
-        findings=tuple(found),
+        findings=shown,
+        left_out=len(found) - len(shown),
     )
 
 

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from mqtt_bridge.model import SEVERITIES, Event, EventList, Severity
 from proxmox_mcp.tools import words
-from proxmox_mcp.tools.base import Call, Listed, Page, Tool, Vmid, fresh, named_like, paged
+from proxmox_mcp.tools.base import Call, Listed, Moment, Page, Tool, Vmid, fresh, named_like, paged
 
 
 class EventFilter(Listed):
@@ -13,7 +13,7 @@ class EventFilter(Listed):
     min_severity: Severity | None = Field(default=None, description="only events at least so severe")
     kind: str | None = Field(default=None, description="kind as a glob, e.g. backup.*, guest.stopped*")
     vmid: Vmid | None = Field(default=None, description="only events of this guest")
-    since: str | None = Field(default=None, description="only events at or after this ISO 8601 time")
+    since: Moment | None = Field(default=None, description="only events at or after this ISO 8601 time")
     duplicates: bool = Field(default=False, description="true: also what another channel had told already")
 
 

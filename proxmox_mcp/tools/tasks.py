@@ -8,7 +8,19 @@ from mqtt_bridge.errors import UnknownTargetError
 from mqtt_bridge.model import TaskInfo, TaskStatus
 from mqtt_bridge.redact import redact_text
 from proxmox_mcp.tools import words
-from proxmox_mcp.tools.base import Arguments, Call, Listed, Page, SiteArgument, Tool, Vmid, fresh, named_like, paged
+from proxmox_mcp.tools.base import (
+    Arguments,
+    Call,
+    Listed,
+    Moment,
+    Page,
+    SiteArgument,
+    Tool,
+    Vmid,
+    fresh,
+    named_like,
+    paged,
+)
 from proxmox_mcp.view import Answer
 
 if TYPE_CHECKING:
@@ -26,7 +38,7 @@ class TaskFilter(Listed):
     vmid: Vmid | None = Field(default=None, description="only tasks of this guest")
     type: str | None = Field(default=None, description="task type as a glob, e.g. vzdump, qm*")
     user: str | None = Field(default=None, description="user as a glob, e.g. root@pam*")
-    since: str | None = Field(default=None, description="only tasks started at or after this ISO 8601 time")
+    since: Moment | None = Field(default=None, description="only tasks started at or after this ISO 8601 time")
 
 
 class TaskPage(Page):

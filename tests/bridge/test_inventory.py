@@ -259,3 +259,13 @@ async def test_a_backup_that_ends_is_seen_without_waiting_for_the_next_look(watc
     before = watched.guest(vmid)["last_backup"]
     await watched.pollers.clients["lab"].post("nodes", watched.guest(vmid)["node"], "vzdump", vmid=vmid, storage="nas")
     await watched.until(lambda: watched.guest(vmid)["last_backup"] != before, 10)
+
+
+async def test_many_stops_at_once_raise_no_false_alarm(watched: Watched) -> None:
+    mine = [g for g in watched.lab.world.guests.values() if g.running and not g.lock and not g.template][:8]
+    client = watched.pollers.clients["lab"]
+    await asyncio.gather(*(client.post("nodes", g.node, g.kind, g.vmid, "status", "stop") for g in mine))
+    await watched.until(lambda: all(watched.guest(g.vmid)["status"] == "stopped" for g in mine), 10)
+    await watched.until(lambda: sum(k == "guest.stopped" for k in watched.kinds()) == len(mine), 10)
+    assert "guest.stopped.unexpected" not in watched.kinds()
+    assert {watched.guest(g.vmid)["stopped_by"] for g in mine} == {"root@pam!full"}
