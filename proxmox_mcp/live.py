@@ -33,7 +33,7 @@ HOT, WARM = 90, 75  # percent
 HEAD = box.SIMPLE_HEAD
 WIDTHS = {"id": 5, "state": 7}  # columns that are useless when they are cut
 FRAME = 3  # lines of a table beside its rows: title, head, rule
-NARROW = 100  # columns below which guests and changes do not fit beside each other
+NARROW = 110  # columns below which guests and changes do not fit beside each other
 
 
 def coloured(word: str) -> Text:
