@@ -7,7 +7,7 @@ import socket
 import stat
 import sys
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -256,8 +256,9 @@ def test_a_password_line_has_the_shape_of_mosquitto_passwd() -> None:
 
 
 async def test_a_broker_that_is_silent_to_mqtt_5_is_asked_in_the_older_version(tmp_path: Path) -> None:
-    async with EmbeddedBroker(tmp_path, port=0, prefer="amqtt") as options:
-        async with Broker(replace(options, protocol="auto", keepalive=1)) as broker:
-            async with asyncio.timeout(15):
-                await broker.wait_connected()
-            assert broker.protocol == "3.1.1"
+    async with AsyncExitStack() as stack:
+        options = await stack.enter_async_context(EmbeddedBroker(tmp_path, port=0, prefer="amqtt"))
+        broker = await stack.enter_async_context(Broker(replace(options, protocol="auto", keepalive=1)))
+        async with asyncio.timeout(15):
+            await broker.wait_connected()
+        assert broker.protocol == "3.1.1"
