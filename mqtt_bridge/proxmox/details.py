@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -28,23 +29,20 @@ ABSENT_FOR = 3600.0  # seconds for which a refused read is not tried again
 
 
 class Budget:
-    """A token bucket: `per_minute` calls, as many at once after a quiet minute."""
+    """At most `calls` in any `window` seconds."""
 
-    def __init__(self, per_minute: int) -> None:
-        self._capacity = float(per_minute)
-        self._tokens = float(per_minute)
-        self._at = time.monotonic()
+    def __init__(self, calls: int, window: float = 60.0) -> None:
+        self._window = window
+        self._spent: deque[float] = deque(maxlen=max(1, calls))
 
     async def spend(self) -> None:
         """Wait for the next call that the budget allows."""
-        while True:
-            now = time.monotonic()
-            self._tokens = min(self._capacity, self._tokens + (now - self._at) * self._capacity / 60)
-            self._at = now
-            if self._tokens >= 1:
-                self._tokens -= 1
-                return
-            await asyncio.sleep((1 - self._tokens) * 60 / self._capacity)
+        while len(self._spent) == self._spent.maxlen:
+            wait = self._spent[0] + self._window - time.monotonic()
+            if wait <= 0:
+                break
+            await asyncio.sleep(wait)
+        self._spent.append(time.monotonic())
 
 
 class Details:
