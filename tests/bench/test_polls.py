@@ -15,6 +15,7 @@ SIZES = (24, 400, 10_000)
 POLLS = 5
 BUDGET = 120  # calls per minute, the default
 MINUTES = 2
+SLACK = 5  # calls in the moments by which a minute is measured too long
 OF_A_POLL = ("/cluster/resources", "/cluster/status", "/access/permissions", "/cluster/tasks")
 WRITER = Writer("bench", "instance", "2026-01-01T00:00:00Z")
 
@@ -44,10 +45,9 @@ async def _per_poll(guests: int, folder: Path) -> int:
 async def test_details_within_their_budget(tmp_path: Path, report: Report) -> None:
     every = await asyncio.gather(*(_details(guests, tmp_path) for guests in SIZES))
     told = "; ".join(f"{guests}: {' and '.join(map(str, counts))}" for guests, counts in zip(SIZES, every, strict=True))
-    # what a quiet minute has saved up may be spent at once, which is what a start is
-    assert all(counts[0] <= 2 * BUDGET + 5 and max(counts[1:]) <= BUDGET + 5 for counts in every), told
+    assert all(max(counts) <= BUDGET + SLACK for counts in every), told
     report.figures["details per minute"] = dict(zip(map(str, SIZES), every, strict=True))
-    report.add(f"calls for details, minute by minute (budget {BUDGET})", f"<= {BUDGET} lasting", told, met=True)
+    report.add(f"calls for details, minute by minute (budget {BUDGET})", f"<= {BUDGET}", told, met=True)
 
 
 async def _details(guests: int, folder: Path) -> list[int]:
@@ -60,7 +60,7 @@ async def _details(guests: int, folder: Path) -> list[int]:
             end = time.monotonic() + 60
             while time.monotonic() < end:
                 await asyncio.sleep(0.5)
-            hosts = lab.hosts
+            hosts = list(lab.hosts)
             polls = sum(lab.requests.count("GET", path, host) for path in OF_A_POLL for host in hosts)
             counts.append(sum(lab.requests.count(host=host) for host in hosts) - polls)
         return counts
