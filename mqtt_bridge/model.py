@@ -6,13 +6,16 @@ never empty.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Severity = Literal["info", "warning", "error", "critical"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-Trust = Literal["api", "authenticated", "unauthenticated"]
+from mqtt_bridge import severity
+
+Severity = severity.Severity
+SEVERITIES = severity.SEVERITIES
+Trust = severity.Trust
+
 SiteStatus = Literal["online", "degraded", "offline"]
 NodeStatus = Literal["online", "offline", "unknown"]
 GuestType = Literal["qemu", "lxc"]

@@ -2,7 +2,7 @@
 
 from mqtt_bridge.settings.describe import Described, describe
 from mqtt_bridge.settings.loader import load
-from mqtt_bridge.settings.rules import is_loopback
+from mqtt_bridge.settings.local import is_loopback
 from mqtt_bridge.settings.types import (
     LEVELS,
     ApiSettings,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mqtt_bridge.model import Severity
 from mqtt_bridge.secret import Secret
+from mqtt_bridge.severity import Severity
 
 ListenerName = Literal["WEBSOCKET", "EMAIL", "SMTP", "SYSLOG", "GOTIFY_IN", "WEBHOOK", "DISCORD_IN", "METRICS"]
 
@@ -18,7 +18,7 @@ class Filters:
     guests: tuple[str, ...] = ()  # VMIDs, ranges (100-199); ! excludes; empty: all
     kinds: tuple[str, ...] = ()  # globs: backup.*, !metrics.*
     keywords: tuple[str, ...] = ()  # in title or message, case-insensitive
-    rate_limit: int = 0  # events a minute; 0: no limit
+    rate_limit: int = 0  # events of info and warning a minute; 0: no limit
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class EventSettings:
     """What is common to all listeners. `per_listener` filters come on top of `filters`."""
 
     enabled: frozenset[ListenerName] = frozenset({"WEBSOCKET"})
-    filters: Filters = field(default_factory=lambda: Filters(kinds=("!noise",), rate_limit=600))
+    filters: Filters = field(default_factory=lambda: Filters(kinds=("!noise",)))
     per_listener: dict[str, Filters] = field(default_factory=dict)
     duplicates: Literal["mark", "drop", "all"] = "mark"
     journal_max_events: int = 100_000
@@ -117,7 +117,7 @@ class MetricsInSettings:
 
     host: str = "127.0.0.1"
     port: int = 8086
-    udp_port: int = 8089  # 0: no UDP
+    udp_port: int = 0  # 0: no UDP
     token: Secret | None = None
     allowed_sources: tuple[str, ...] = ()  # for UDP; empty: loopback only
 

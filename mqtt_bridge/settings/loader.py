@@ -8,6 +8,7 @@ from typing import Any
 from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import sites, unused
+from mqtt_bridge.settings.assemble import listening
 from mqtt_bridge.settings.rules import RULES
 from mqtt_bridge.settings.sources import Report, Sources, collect
 from mqtt_bridge.settings.table import FIXED, ROWS, TOOLSETS
@@ -69,9 +70,10 @@ def load(
 
 def _assemble(sources: Sources) -> Settings:
     fields: dict[str, dict[str, Any]] = {"general": {}, "api": {}, "permission": {}, "mqtt": {}, "mcp": {}}
+    events, listen = listening(sources)
     for row in FIXED:
         section, _, name = row.into.partition(".")
-        if name and (value := sources.value(row)) is not None:
+        if section in fields and (value := sources.value(row)) is not None:
             fields[section][name] = Secret(value) if row.secret else value
     permission = {key: frozenset(value) for key, value in fields["permission"].items()}
     mqtt = fields["mqtt"]
@@ -86,6 +88,8 @@ def _assemble(sources: Sources) -> Settings:
         mcp=McpSettings(
             toolsets=frozenset(TOOLSETS if "all" in toolsets else toolsets & set(TOOLSETS)), **fields["mcp"]
         ),
+        events=events,
+        listen=listen,
     )
 
 

@@ -1,8 +1,9 @@
 """Settings that depend on one another: one function for each matter, in one table."""
 
-import ipaddress
 from collections.abc import Callable
 
+from mqtt_bridge.settings.event_rules import listeners
+from mqtt_bridge.settings.local import is_loopback
 from mqtt_bridge.settings.sources import Report, Sources
 from mqtt_bridge.settings.table import FIXED, ROWS
 
@@ -67,12 +68,11 @@ def _listening(sources: Sources, report: Report) -> None:
         report.problem("MCP_AUTH_TOKEN", f"is shorter than {MIN_TOKEN} characters: take `openssl rand -hex 32`.")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.casefold() == "localhost"
-
-
-RULES: tuple[Callable[[Sources, Report], None], ...] = (_verification, _elevation, _broker, _broker_tls, _listening)
+RULES: tuple[Callable[[Sources, Report], None], ...] = (
+    _verification,
+    _elevation,
+    _broker,
+    _broker_tls,
+    _listening,
+    listeners,
+)

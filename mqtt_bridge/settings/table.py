@@ -6,6 +6,7 @@ Loading, `proxmox-mcp config`, `.env.example` and `docs/configuration.md` are ma
 from dataclasses import replace
 
 from mqtt_bridge.settings import values as v
+from mqtt_bridge.settings.event_rows import EVENT_ROWS
 from mqtt_bridge.settings.later import LATER
 from mqtt_bridge.settings.row import SECRET_FILE, Row
 from mqtt_bridge.settings.types import LEVELS
@@ -22,6 +23,9 @@ GROUPS: dict[str, str] = {
     "permission": "What may be done",
     "MQTT": "MQTT",
     "MCP": "MCP, for AI agents",
+    "events in": "Events in: the listeners",
+    "filters": "Which events are kept",
+    "filters of one listener": "The same for one listener, on top of that",
     "general": "General",
 }
 
@@ -306,6 +310,7 @@ FIXED: tuple[Row, ...] = (
         "5m",
         into="mcp.session_idle",
     ),
+    *EVENT_ROWS,
     Row(
         "LOG_LEVEL",
         "general",

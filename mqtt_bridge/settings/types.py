@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings.listening import EventSettings, ListenerSettings
 
 Level = Literal["read", "operate", "change", "destroy", "exec"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -150,6 +151,8 @@ class Settings:
     permission: PermissionSettings = field(default_factory=PermissionSettings)
     mqtt: MqttSettings = field(default_factory=MqttSettings)
     mcp: McpSettings = field(default_factory=McpSettings)
+    events: EventSettings = field(default_factory=EventSettings)
+    listen: ListenerSettings = field(default_factory=ListenerSettings)
     sites: tuple[SiteSettings, ...] = ()
     unavailable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from mqtt_bridge.model import Severity
+from mqtt_bridge.severity import Severity
 
 Channel = Literal["email", "zed", "smartd", "gotify", "webhook", "syslog", "task", "clusterlog", "discord"]
 CHANNELS: tuple[Channel, ...] = get_args(Channel)

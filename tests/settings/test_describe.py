@@ -41,4 +41,16 @@ def test_nothing_configured_is_no_reason_to_fail() -> None:
 
 def test_every_available_group_is_shown_in_order(host: Callable[..., dict[str, str]], short: dict[str, str]) -> None:
     groups = [row.group for row in describe({**short, "PVE_NODES": "a", **host("A_")}, search=False)]
-    assert list(dict.fromkeys(groups)) == ["one host", "lab", "host", "API", "permission", "MQTT", "MCP", "general"]
+    assert list(dict.fromkeys(groups)) == [
+        "one host",
+        "lab",
+        "host",
+        "API",
+        "permission",
+        "MQTT",
+        "MCP",
+        "events in",
+        "filters",
+        "filters of one listener",
+        "general",
+    ]

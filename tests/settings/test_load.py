@@ -18,6 +18,8 @@ from mqtt_bridge.settings import (
     is_loopback,
     load,
 )
+from mqtt_bridge.settings.event_rows import FILTERED
+from mqtt_bridge.settings.listening import EventSettings, Filters, ListenerSettings
 from mqtt_bridge.settings.table import FIXED
 
 Loader = Callable[..., Settings]
@@ -43,9 +45,13 @@ def test_every_field_of_the_types_has_a_row() -> None:
         "permission": PermissionSettings,
         "mqtt": MqttSettings,
         "mcp": McpSettings,
+        "events": EventSettings,
+        **{f"listen.{name}": type(section) for name, section in vars(ListenerSettings()).items()},
+        **{f"filters.{name}": Filters for name in ("all", *FILTERED)},
     }
     fields = {f"{name}.{field.name}" for name, section in sections.items() for field in dataclasses.fields(section)}
-    assert filled - {""} == fields
+    assembled = {"events.enabled", "events.filters", "events.per_listener"}
+    assert filled - {""} == fields - assembled
 
 
 def test_nothing_configured_says_what_to_write(alone: Loader, problems: Reporter) -> None:

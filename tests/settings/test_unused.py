@@ -62,8 +62,8 @@ def test_keys_of_a_listed_node_are_known_even_if_the_mode_leaves_them_out(
 
 
 def test_a_key_of_a_later_version_is_reported(given: Loader) -> None:
-    assert given(EVENT_SYSLOG_ENABLED="true").unavailable == (
-        "EVENT_SYSLOG_ENABLED is set but syslog listening is not available in this version; it is ignored.",
+    assert given(NTFY_ENABLED="true").unavailable == (
+        "NTFY_ENABLED is set but notifying by ntfy is not available in this version; it is ignored.",
     )
 
 
