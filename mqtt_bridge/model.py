@@ -258,6 +258,55 @@ class EventList(Model):
     events: tuple[Event, ...] = ()
 
 
+class Query(Model):
+    """What is asked of the journal; None leaves a condition out. Times are Unix seconds of when it happened."""
+
+    since: float | None = None
+    until: float | None = None
+    severity: Severity | None = Field(default=None, description="this one and worse")
+    kind: str | None = Field(default=None, description="a glob")
+    site: str | None = None
+    node: str | None = None
+    guest: int | None = None
+    limit: int = 50
+    cursor: str | None = Field(default=None, description="next_cursor of the page before")
+
+
+class Page(Model):
+    """Newest first. `next_cursor` is null where nothing older fits."""
+
+    events: tuple[Event, ...] = ()
+    next_cursor: str | None = None
+
+
+class HistoryRequest(Model):
+    """At most 4 KiB of JSON, not retained; every field may be left out.
+
+    The answer goes to the MQTT 5 response topic with the correlation data, if it is `…/response/history` or below it;
+    else to `…/response/history`.
+    """
+
+    since: str | None = Field(default=None, description="ISO 8601, or so long ago: `90m`, `24h`, `7d`")
+    until: str | None = Field(default=None, description="the same")
+    severity: Severity | None = Field(default=None, description="this one and worse")
+    kind: str | None = Field(default=None, description="a glob: `backup.*`")
+    site: str | None = None
+    node: str | None = None
+    guest: int | None = Field(default=None, description="VMID")
+    limit: int = Field(default=50, description="1 to 500; a page has fewer where they exceed 256 KiB")
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before")
+    id: str | None = Field(default=None, description="comes back in the answer")
+
+
+class HistoryAnswer(Model):
+    """A page of events, newest first, or `error` in a sentence. `next_cursor` is null where nothing older fits."""
+
+    id: str | None = None
+    events: tuple[Event, ...] = ()
+    next_cursor: str | None = None
+    error: str | None = None
+
+
 class Heartbeat(Model):
     """Published at every poll, also at one that failed (`reason` then says why): freshness is computed from it."""
 

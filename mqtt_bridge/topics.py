@@ -48,6 +48,8 @@ def _group(field: str) -> str:
 TABLE: tuple[TopicKind, ...] = (
     TopicKind("bridge_state", "bridge/<bridge>/state", str, 1, True),
     TopicKind("bridge_info", "bridge/<bridge>/info", model.BridgeInfo, 1, True),
+    TopicKind("history_request", "bridge/<bridge>/request/history", model.HistoryRequest, 1, False, inbound=True),
+    TopicKind("history_answer", "bridge/<bridge>/response/history", model.HistoryAnswer, 1, False),
     TopicKind("site_state", "<site>/state", str, 1, True),
     TopicKind("heartbeat", "<site>/heartbeat", model.Heartbeat, 0, True),
     TopicKind("manifest", "<site>/manifest", model.Manifest, 1, True),

@@ -1,0 +1,139 @@
+"""How an event lies in the journal: its columns, and the questions that are asked of them. No I/O."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import PydanticSerializationError
+
+from mqtt_bridge.model import SEVERITIES, Event, Query, Severity
+
+RANK: dict[str, int] = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+INSERT = """INSERT INTO events
+    (id, received_at, at, site, kind, severity, node, guest, source, correlation_id, body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+COLUMNS = "seq, id, received_at, at, site, kind, severity, body"
+CURSOR = re.compile(r"(-?\d{1,15}(?:\.\d{1,9})?):(\d{1,18})")
+_LARGEST = 2**63 - 1
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event as the journal has it. `body` is the JSON that goes to MQTT; `received_at` and `at` Unix seconds."""
+
+    seq: int
+    id: str
+    received_at: float
+    at: float
+    site: str
+    kind: str
+    severity: Severity
+    body: bytes
+
+    @property
+    def event(self) -> Event:
+        return Event.model_validate_json(self.body)
+
+    @property
+    def cursor(self) -> str:
+        """Where a page that ends with this one goes on."""
+        return f"{self.at:.6f}:{self.seq}"
+
+
+def to_row(event: Event, received_at: float) -> Row:
+    """For INSERT."""
+    return (
+        event.id,
+        received_at,
+        happened(event, received_at),
+        event.site,
+        event.kind,
+        RANK[event.severity],
+        event.node,
+        event.guest if event.guest is None or abs(event.guest) <= _LARGEST else None,
+        event.source,
+        event.correlation_id,
+        _body(event),
+    )
+
+
+def from_row(row: Row) -> Stored:
+    """Of COLUMNS."""
+    seq, identity, received_at, at, site, kind, severity, body = row
+    return Stored(seq, identity, received_at, at, site, kind, SEVERITIES[severity], body)
+
+
+def from_inserted(seq: int, row: Row) -> Stored:
+    """Of what INSERT was given."""
+    return Stored(seq, row[0], row[1], row[2], row[3], row[4], SEVERITIES[row[5]], row[10])
+
+
+def happened(event: Event, otherwise: float) -> float:
+    """Unix seconds, to the microsecond, so that a cursor can name it."""
+    try:
+        at = datetime.fromisoformat(event.timestamp)
+        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), 6)
+    except (ValueError, OverflowError, OSError):
+        return round(otherwise, 6)
+
+
+def _body(event: Event) -> bytes:
+    try:
+        return event.payload()
+    except PydanticSerializationError:  # half a character (a lone surrogate), or a number that JSON has no word for
+        text = json.dumps(event.model_dump(), ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode("utf-8", "replace")
+
+
+_CONDITIONS: tuple[tuple[str, str], ...] = (
+    ("since", "at >= ?"),
+    ("until", "at <= ?"),
+    ("kind", "kind GLOB ?"),
+    ("site", "site = ?"),
+    ("node", "node = ?"),
+    ("guest", "guest = ?"),
+)
+
+
+def select(query: Query) -> tuple[str, list[Any]]:
+    """The statement for a page and one row more, newest first, with its parameters."""
+    found = [(sql, value) for name, sql in _CONDITIONS if (value := getattr(query, name)) is not None]
+    if query.severity and RANK[query.severity]:
+        found.append(("severity >= ?", RANK[query.severity]))
+    where, parameters = [sql for sql, _ in found], [value for _, value in found]
+    if query.cursor is not None:
+        at, seq = position(query.cursor)
+        where.append("(at, seq) < (?, ?)")
+        parameters += [at, seq]
+    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    # the conditions are the constants above, whatever is asked for
+    sql = f"SELECT {COLUMNS} FROM events INDEXED BY history {condition} ORDER BY at DESC, seq DESC LIMIT ?"  # noqa: S608
+    return sql, [*parameters, query.limit + 1]
+
+
+def position(cursor: str) -> tuple[float, int]:
+    """Raises ValueError for what is no cursor of ours."""
+    found = CURSOR.fullmatch(cursor)
+    if found is None:
+        raise ValueError("cursor: take next_cursor of the page before as it is")
+    return float(found[1]), int(found[2])
+
+
+def page(rows: Iterable[Row], limit: int) -> tuple[list[Stored], str | None]:
+    """The rows of `select` as a page, and the cursor of the next one."""
+    stored = [from_row(row) for row in rows]
+    return stored[:limit], stored[limit - 1].cursor if len(stored) > limit else None
+
+
+def one_per_id(events: Iterable[Event]) -> Iterator[Event]:
+    """The first of each id."""
+    seen: set[str] = set()
+    for event in events:
+        if event.id not in seen:
+            seen.add(event.id)
+            yield event
