@@ -1,6 +1,7 @@
 """Settings of the listeners, of the filters behind them and of the journal. Times are seconds unless said."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from mqtt_bridge.secret import Secret
@@ -90,6 +91,7 @@ class GotifyInSettings:
     server_url: str = ""
     client_token: Secret | None = None
     verify: bool = True
+    apps: tuple[str, ...] = ()  # GOTIFY_IN_APPS: globs of application names or ids; empty: what is recognised
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class WebhookInSettings:
     port: int = 8090
     token: Secret | None = None
     max_size: int = 1024 * 1024
+    cert_file: Path | None = None  # EVENT_WEBHOOK_CERT_FILE: with it and the key, HTTPS
+    key_file: Path | None = None  # EVENT_WEBHOOK_KEY_FILE
 
 
 @dataclass(frozen=True)
