@@ -1,0 +1,305 @@
+"""What strangers may do to the webhook listener: sizes, times, numbers, garbage. Raw sockets where a client is too polite."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import resource
+import statistics
+import time
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mqtt_bridge.listeners import http_server
+from mqtt_bridge.listeners.http_server import Limits
+from mqtt_bridge.listeners.webhook import WebhookListener
+from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings.listening import WebhookInSettings
+from tests.support.intakes import Remembering, running, until
+
+TOKEN = "a-token-that-nobody-guesses"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+HEAD = f"POST /webhook HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+SIZE = 64 * 1024
+
+
+@asynccontextmanager
+async def listening(intake: Remembering, **limits: Any) -> AsyncIterator[int]:
+    listener = WebhookListener(WebhookInSettings(port=0, token=Secret(TOKEN), max_size=SIZE), limits=Limits(**limits))
+    async with running(listener, intake):
+        yield listener.port
+
+
+async def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Send it part by part, and read until the listener closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.transport.abort()
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+
+
+def chunked(body: bytes, size: int = 4096) -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+async def test_largest_body() -> None:
+    intake = Remembering()
+    async with listening(intake) as port, aiohttp.ClientSession() as session:
+        for size, expected in ((SIZE, 200), (SIZE + 1, 413), (50 * 1024 * 1024, 413)):
+            async with session.post(f"http://127.0.0.1:{port}/", data=b"x" * size, headers=BEARER) as answer:
+                assert answer.status == expected
+    assert len(intake.reports) == 1
+    assert intake.rejected["too large"] == 2
+
+
+@pytest.mark.parametrize(("size", "expected"), [(SIZE, 200), (SIZE + 1, 413), (SIZE * 4, 413)])
+async def test_largest_chunked_body(size: int, expected: int) -> None:
+    intake = Remembering()
+    async with listening(intake) as port:
+        answer = await talk(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * size))
+    assert status(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "expected"),
+    [
+        ("gzip", gzip.compress(b'{"title":"x"}'), 200),
+        ("deflate", zlib.compress(b'{"title":"x"}'), 200),
+        ("gzip", gzip.compress(b"\0" * (SIZE + 1)), 413),
+        ("gzip", gzip.compress(b"\0" * 50_000_000)[:SIZE], 413),
+        ("gzip", b"not gzip", 400),
+        ("gzip", b"", 400),
+        ("br", b"x", 415),
+    ],
+)
+async def test_compression(coding: str, body: bytes, expected: int) -> None:
+    intake = Remembering()
+    async with listening(intake) as port:
+        head = HEAD + f"Content-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        assert status(await talk(port, head + body)) == expected
+    assert len(intake.reports) == (expected == 200)
+
+
+async def test_a_sender_that_asks_first() -> None:
+    async with listening(Remembering()) as port:
+        answer = await talk(port, HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", b"{}", pause=0.1)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+
+
+async def test_one_request_a_connection() -> None:
+    intake = Remembering()
+    one = HEAD + b"Content-Length: 2\r\nConnection: keep-alive\r\n\r\n{}"
+    async with listening(intake) as port:
+        answer = await talk(port, one * 100)
+        await until(lambda: intake.reports)
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert b"Connection: close" in answer
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"POST /webhook HTTP/1.1\r\n"],
+        [b"POST /webhook HTTP/1.1\r\nHost: x\r\n", *[b"X-A: b\r\n"] * 40],
+        [b"\r\n"] * 40,
+    ],
+    ids=["silent", "half", "slow headers", "empty lines"],
+)
+async def test_a_head_that_never_ends(parts: list[bytes]) -> None:
+    intake = Remembering()
+    async with listening(intake, head=0.3) as port:
+        started = time.monotonic()
+        answer = await talk(port, *parts, pause=0.02)
+        assert time.monotonic() - started < 2
+        assert status(answer) in {0, 400}
+        await until(lambda: intake.rejected)
+    assert intake.rejected.total() == 1
+
+
+async def test_a_body_that_never_ends() -> None:
+    intake = Remembering()
+    async with listening(intake, body=0.3) as port:
+        slow = await talk(port, HEAD + b"Content-Length: 100\r\n\r\n", *[b"x"] * 30, pause=0.02)
+        half = await talk(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab")
+    assert (status(slow), status(half)) == (408, 408)
+    assert intake.rejected == {"body too slow": 2}
+
+
+async def test_a_sender_that_leaves_half_way() -> None:
+    intake = Remembering()
+    async with listening(intake) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD + b"Content-Length: 100\r\n\r\nabc")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+        assert status(await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")) == 200
+    assert len(intake.reports) == 1
+
+
+async def test_nothing_lives_for_ever() -> None:
+    """Not even a sender that reads nothing of its answer."""
+    intake = Remembering(delay=10)
+    async with listening(intake, life=0.3) as port:
+        started = time.monotonic()
+        await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")
+        assert time.monotonic() - started < 2
+
+
+GARBAGE = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(200),
+    os.urandom(5000),
+    b"SSH-2.0-x\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"POST /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\n" + b"X: " + b"a" * 20_000 + b"\r\n\r\n",
+    b"POST / HTTP/1.1\r\n" + b"".join(b"X%d: a\r\n" % number for number in range(500)) + b"\r\n",
+    HEAD + b"Content-Length: -5\r\n\r\n{}",
+    HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", GARBAGE)
+async def test_what_is_not_http(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    intake = Remembering()
+    async with listening(intake, head=0.5) as port:
+        assert status(await talk(port, sent)) in {0, 400, 405, 413, 414, 431}
+        await until(lambda: intake.rejected)
+        assert status(await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")) == 200
+    assert len(intake.reports) == 1
+    assert caplog.text == ""
+
+
+async def test_places_that_silent_ones_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred that say nothing do not keep a notification out for longer than the grace."""
+    monkeypatch.setattr(http_server, "GRACE", 0.2)
+    intake = Remembering()
+    async with listening(intake, connections=20) as port:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+        started = time.monotonic()
+        answer = await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")
+        assert status(answer) == 200
+        assert time.monotonic() - started < 3
+        for _, writer in idle:
+            writer.transport.abort()
+    assert intake.rejected["too many connections"] >= 40
+
+
+async def test_wrong_tokens_hold_no_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "GRACE", 0.1)
+    monkeypatch.setattr("mqtt_bridge.listeners.http_token.FIRST", 5.0)
+    wrong = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    intake = Remembering()
+    async with listening(intake, connections=10) as port:
+        held = [asyncio.create_task(talk(port, wrong)) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        assert status(await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")) == 200
+        for task in held:
+            task.cancel()
+        await asyncio.wait(held)
+    assert len(intake.reports) == 1
+
+
+async def post_all(port: int, count: int) -> list[float]:
+    async def one(number: int) -> float:
+        body = json.dumps({"title": "x", "message": str(number), "timestamp": 1790000000}).encode()
+        async with session.post(f"http://127.0.0.1:{port}/", data=body, headers=BEARER) as answer:
+            assert answer.status == 200
+            await answer.read()
+        return time.monotonic()
+
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        return await asyncio.gather(*map(one, range(count)))
+
+
+async def test_a_thousand_at_once() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    intake = Remembering(delay=0.002)
+    async with listening(intake) as port:
+        await post_all(port, 1000)
+    assert len(intake.reports) == 1000
+    assert intake.rejected == {}
+
+
+async def test_how_long_a_post_takes(record_property: Any) -> None:
+    """Measured here without a journal: what the listener itself costs. No time is asserted."""
+    intake = Remembering()
+    times = []
+    async with listening(intake) as port, aiohttp.ClientSession() as session:
+        for number in range(200):
+            body = json.dumps({"title": "x", "message": "m" * 3000, "timestamp": 1790000000 + number}).encode()
+            started = time.perf_counter()
+            async with session.post(f"http://127.0.0.1:{port}/", data=body, headers=BEARER) as answer:
+                assert answer.status == 200
+            times.append((time.perf_counter() - started) * 1000)
+    cuts = statistics.quantiles(times, n=100)
+    record_property("p50_ms", round(cuts[49], 2))
+    record_property("p99_ms", round(cuts[98], 2))
+    print(f"\nPOST to 200: p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms")
+    assert len(intake.reports) == 200
+
+
+header_names = st.sampled_from(
+    ["Content-Type", "Content-Encoding", "Content-Length", "X-Gotify-Key", "Expect", "Origin"]
+)
+visible = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), max_size=40)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["POST", "PUT", "GET", "PATCH", "X"]),
+    path=st.sampled_from(["/webhook", "/message", "/", "/x", "/version", "//", "/webhook?token=%ff", "*"]) | visible,
+    headers=st.lists(st.tuples(header_names, visible), max_size=4),
+    body=st.binary(max_size=400) | st.text(max_size=200).map(str.encode),
+    right=st.booleans(),
+)
+def test_any_request_gets_an_answer_or_is_cut_off(
+    method: str, path: str, headers: list[tuple[str, str]], body: bytes, right: bool
+) -> None:
+    """And the next good one is taken: nothing that is sent breaks the listener."""
+
+    async def run() -> None:
+        lines = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in headers)]
+        lines += [f"Authorization: Bearer {TOKEN}"] if right else []
+        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1")
+        intake = Remembering()
+        async with listening(intake, head=0.3, body=0.3, life=1.0) as port:
+            answer = await talk(port, head + body)
+            assert status(answer) in {0, 200, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 431}
+            assert status(await talk(port, HEAD + b"Content-Length: 2\r\n\r\n[]")) == 200
+            assert intake.reports
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("mqtt_bridge.listeners.http_token.FIRST", 0.001)
+    try:
+        asyncio.run(run())
+    finally:
+        monkey.undo()
