@@ -1,0 +1,30 @@
+"""Mail: notifications of Proxmox, of zed, smartd and mdadm, and any other mail of the system."""
+
+from mqtt_bridge.wording import notification
+from mqtt_bridge.wording.charset import as_bytes
+from mqtt_bridge.wording.headers import sending_host
+from mqtt_bridge.wording.mime import Letter, opened
+from mqtt_bridge.wording.notice import Notice, moment
+from mqtt_bridge.wording.verdict import Verdict
+
+
+def read_mail(raw: str | bytes, now: float | None = None) -> Verdict:  # noqa: ARG001 -- a mail tells its year
+    """The verdict on a mail or its body; of a forwarded mail on the inner one, if the outer says nothing."""
+    letter = opened(as_bytes(raw))
+    notice = _notice(letter)
+    found = notification.recognized(notice)
+    for inner in () if found else letter.inner:
+        found = notification.recognized(_notice(inner))
+        if found:
+            return found
+    return found or notification.read(notice)
+
+
+def _notice(letter: Letter) -> Notice:
+    return Notice(
+        title=letter.subject,
+        text=letter.text,
+        sender=sending_host(letter.headers),
+        at=moment(letter.headers.get("date")),
+        truncated=letter.truncated,
+    )
