@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,8 +17,10 @@ from mqtt_bridge.intake import IntakeFullError
 from mqtt_bridge.journal_db import Database
 from mqtt_bridge.journal_file import FILE, MEMORY, open_reader
 from mqtt_bridge.journal_rows import (
+    CHUNK,
     COLUMNS,
     INSERT,
+    INSERT_CHUNK,
     Row,
     Stored,
     from_inserted,
@@ -122,7 +124,7 @@ class Journal:
                 cure="Bring the broker back; the sender tries again.",
             )
         last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        connection.executemany(INSERT, rows)
+        _insert(connection, rows)
         new = tuple(from_inserted(seq, row) for seq, row in enumerate(rows, (last[0] if last else 0) + 1))
         dropped, refused = _trim(connection, self._stored + len(rows) - self.max_events)
         return _Change(new, dropped=dropped, forgotten=refused)
@@ -140,8 +142,7 @@ class Journal:
 
     async def unpublished(self, after: int, limit: int) -> list[Stored]:
         """What the broker has not got, in order, behind `after`."""
-        sql = f"SELECT {COLUMNS} FROM events WHERE state = 0 AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 -- constant
-        return [from_row(row) for row in await self.rows(sql, [after, limit])]
+        return await self.db.read(lambda connection: _unpublished(connection, after, limit))
 
     async def published(self, seqs: Iterable[int]) -> None:
         """The broker has acknowledged these. A loss of power may undo it: then they are published again."""
@@ -162,14 +163,14 @@ class Journal:
         return (await self.db.write(work, durable=False, after=self._apply)).retried
 
     async def _settle(self, seqs: Iterable[int], state: int) -> None:
-        rows = [(state, seq) for seq in seqs]
+        wanted = json.dumps(list(seqs))
 
         def work(connection: sqlite3.Connection) -> _Change:
-            sql = "UPDATE events SET state = ? WHERE seq = ? AND state = 0"
-            count = connection.executemany(sql, rows).rowcount
+            sql = "UPDATE events SET state = ? WHERE state = 0 AND seq IN (SELECT value FROM json_each(?))"
+            count = connection.execute(sql, [state, wanted]).rowcount
             return _Change(published=count) if state == PUBLISHED else _Change(refused=count)
 
-        if rows:
+        if wanted != "[]":
             await self.db.write(work, durable=False, after=self._apply)
 
     # --- history -----------------------------------------------------------------------------------------------------
@@ -228,6 +229,21 @@ class Journal:
     def _tell(self, new: Sequence[Stored]) -> None:
         for watcher in tuple(self._watchers):
             watcher(new)
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    whole = len(rows) - len(rows) % CHUNK
+    for start in range(0, whole, CHUNK):
+        connection.execute(INSERT_CHUNK, list(chain.from_iterable(rows[start : start + CHUNK])))
+    connection.executemany(INSERT, rows[whole:])
+
+
+def _unpublished(connection: sqlite3.Connection, after: int, limit: int) -> list[Stored]:
+    """Read as one row: a thread that computes would make us wait for Python's lock after each of many."""
+    sql = """SELECT json_group_array(json_array(seq, id, received_at, at, site, kind, severity, CAST(body AS TEXT)))
+        FROM (SELECT * FROM events WHERE state = 0 AND seq > ? ORDER BY seq LIMIT ?)"""
+    found = json.loads(connection.execute(sql, [after, limit]).fetchone()[0])
+    return [from_row((*row[:-1], row[-1].encode())) for row in found]
 
 
 def _known(connection: sqlite3.Connection, ids: Sequence[str]) -> frozenset[str]:
