@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from mqtt_bridge import __version__
+from mqtt_bridge import __version__, events_cli
 from mqtt_bridge.errors import BridgeError, SettingsError
 from mqtt_bridge.settings import Settings, load
 
@@ -20,6 +20,8 @@ Settings come from the environment and from .env (this folder, then up to five p
 examples:
   mqtt-bridge                    poll Proxmox, publish to MQTT, until Ctrl-C
   mqtt-bridge run --standby      wait while another bridge publishes the same site
+  mqtt-bridge events --since 24h --severity error
+                                 what went wrong since yesterday
   mqtt-bridge purge --dry-run    list every retained and discovery topic of ours
 """
 
@@ -44,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "discovery that we published. Stop the bridge first.",
     )
     purge.add_argument("--dry-run", action="store_true", help="only list the topics")
+    events_cli.add_parser(commands)
     return top
 
 
@@ -52,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         settings = load(os.environ, arguments.env_file)
+        if arguments.command == "events":
+            return events_cli.run(settings.general.state_dir, arguments)
         return asyncio.run(_purge(settings, arguments) if arguments.command == "purge" else _run(settings, arguments))
     except SettingsError as error:
         print(error, file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.intake import JournalError
-from mqtt_bridge.journal_schema import migrate, refuse_newer
+from mqtt_bridge.journal_schema import migrate, refuse_other
 
 FILE = "journal.db"  # in STATE_DIR
 MEMORY = ":memory:"
@@ -71,7 +71,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY
         )
         try:
-            refuse_newer(connection, str(path))
+            refuse_other(connection, str(path))
         except (sqlite3.Error, BridgeError):
             connection.close()
             raise

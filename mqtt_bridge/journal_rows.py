@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -106,18 +106,31 @@ _CONDITIONS: tuple[tuple[str, str], ...] = (
 
 def select(query: Query) -> tuple[str, list[Any]]:
     """The statement for a page and one row more, newest first, with its parameters."""
+    where, parameters = _where(query)
+    if query.cursor is not None:
+        where.append("(at, seq) < (?, ?)")
+        parameters += position(query.cursor)
+    # the conditions are the constants above, whatever is asked for
+    sql = f"SELECT {COLUMNS} FROM events INDEXED BY history {_and(where)} ORDER BY at DESC, seq DESC LIMIT ?"  # noqa: S608
+    return sql, [*parameters, query.limit + 1]
+
+
+def select_new(query: Query, after: int) -> tuple[str, list[Any]]:
+    """The statement for what was stored behind `after`, in that order."""
+    where, parameters = _where(query)
+    sql = f"SELECT {COLUMNS} FROM events {_and(['seq > ?', *where])} ORDER BY seq LIMIT ?"  # noqa: S608 -- constants
+    return sql, [after, *parameters, query.limit]
+
+
+def _where(query: Query) -> tuple[list[str], list[Any]]:
     found = [(sql, value) for name, sql in _CONDITIONS if (value := getattr(query, name)) is not None]
     if query.severity and RANK[query.severity]:
         found.append(("severity >= ?", RANK[query.severity]))
-    where, parameters = [sql for sql, _ in found], [value for _, value in found]
-    if query.cursor is not None:
-        at, seq = position(query.cursor)
-        where.append("(at, seq) < (?, ?)")
-        parameters += [at, seq]
-    condition = f"WHERE {' AND '.join(where)}" if where else ""
-    # the conditions are the constants above, whatever is asked for
-    sql = f"SELECT {COLUMNS} FROM events INDEXED BY history {condition} ORDER BY at DESC, seq DESC LIMIT ?"  # noqa: S608
-    return sql, [*parameters, query.limit + 1]
+    return [sql for sql, _ in found], [value for _, value in found]
+
+
+def _and(where: Sequence[str]) -> str:
+    return f"WHERE {' AND '.join(where)}" if where else ""
 
 
 def position(cursor: str) -> tuple[float, int]:

@@ -50,6 +50,16 @@ def refuse_newer(connection: sqlite3.Connection, path: str, steps: tuple[tuple[s
         )
 
 
+def refuse_other(connection: sqlite3.Connection, path: str) -> None:
+    """For a reader, which cannot bring a file up to date."""
+    refuse_newer(connection, path)
+    if version(connection) < len(STEPS):
+        raise JournalError(
+            f"The journal {path} is of an earlier version, or empty.",
+            cure="Start the bridge once: it brings the journal up to date.",
+        )
+
+
 def migrate(connection: sqlite3.Connection, path: str, steps: tuple[tuple[str, ...], ...] = STEPS) -> None:
     """Take the steps that are missing, each whole or not at all."""
     refuse_newer(connection, path, steps)
