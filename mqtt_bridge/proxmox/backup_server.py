@@ -40,7 +40,8 @@ class BackupServerInventory:
         self.states: dict[str, DatastoreState] = {}
         self._details: dict[str, dict[str, Any]] = {}
         self._sink = sink
-        self._emit = polling.emit
+        self.changes = changes.Feed()
+        self._known = False
         self._granted: permissions.Permissions = {}
         self._host: rows.Row = {}
         self._host_due = 0.0
@@ -96,7 +97,7 @@ class BackupServerInventory:
     async def _take(self, usage: list[rows.Row]) -> None:
         self._take_host()
         for row in usage:
-            self._publish(str(row["store"]), row)
+            self._publish(str(row["store"]), row, tell=self._known)
         leaving, clear = await self._departed.poll(
             list(self.states),
             {str(r["store"]) for r in usage},
@@ -109,6 +110,20 @@ class BackupServerInventory:
             del self.states[store]
             self._sink.drop("datastore", site=self.site.slug, store=store)
         self._whole()
+        self._known = True
+        self.changes.ready(self._snapshot)
+
+    def _snapshot(self) -> changes.Snapshot:
+        return changes.Snapshot(
+            self.site.slug,
+            guests=(),
+            nodes=tuple(n.state for n in self.nodes if n.state is not None),
+            storages=(),
+            datastores=tuple(self.states.values()),
+            quorate=None,
+            complete=self.complete,
+            at=time.time(),
+        )
 
     def _take_host(self) -> None:
         host, memory, root = self._host, self._host.get("memory") or {}, self._host.get("root") or {}
@@ -125,11 +140,10 @@ class BackupServerInventory:
         change = self.nodes.take(self.site.name, row, {}, running=None)
         record = self.nodes.records[self.site.name]
         record.details, record.details_at = host, time.time() if host else None
-        event = change and change.old and changes.node_event(change.old, change.new, utc(time.time()) or "")
-        if event:
-            self._emit(event)
+        if change is not None and self._known:
+            self.changes.tell(changes.NodeChanged(change.old, change.new, time.time()))
 
-    def _publish(self, store: str, row: rows.Row) -> None:
+    def _publish(self, store: str, row: rows.Row, *, tell: bool) -> None:
         used, total = row.get("used"), row.get("total")
         new = DatastoreState(
             site=self.site.slug,
@@ -147,6 +161,8 @@ class BackupServerInventory:
             return
         self.states[store] = new
         self._sink.put("datastore", new, site=self.site.slug, store=store)
+        if tell:
+            self.changes.tell(changes.DatastoreChanged(new, time.time()))
 
     def _whole(self) -> None:
         record = self.nodes.records[self.site.name]
@@ -175,9 +191,9 @@ class BackupServerInventory:
         except errors.ProxmoxError as error:
             log.debug("Tasks of %s cannot be read: %s", self.site.slug, error)
             return
-        for task in self.tasks.take([{**r, "node": self.site.name} for r in raw or ()]).ended:
-            if task.status == "failed":
-                self._emit(changes.task_event(task))
+        self.tasks.take([{**r, "node": self.site.name} for r in raw or ()])
+        online = {self.site.name: True}
+        self.changes.tell(changes.TasksListed(self.site.slug, self.tasks.listed, online, time.time()))
 
     # --- what is in the datastores ----------------------------------------------------------------------------------
 

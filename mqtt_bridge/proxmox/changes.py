@@ -1,80 +1,162 @@
-"""Differences of state told as events. Pure: what a difference means is decided here and nowhere else."""
+"""What the pollers find to be different, for whoever subscribed; what it means is for others to say."""
 
-import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
-from mqtt_bridge.model import Event, GuestState, NodeState, Severity, TaskInfo
+from mqtt_bridge.model import DatastoreState, GuestState, GuestStatus, NodeState, StorageState, TaskInfo
 
-NAMESPACE = uuid.UUID("6f1c1d0e-6f0b-5b0e-9a55-0f6d1c9b7a10")
-UNEXPECTED = "guest.stopped.unexpected"
-SOURCE = "WEBSOCKET"  # the live API watcher's name among the listeners
-
-
-def event_id(*parts: object) -> str:
-    """The same happening has the same id, so a replay makes no second event."""
-    return str(uuid.uuid5(NAMESPACE, "\x1f".join(str(p) for p in parts)))
+Reason = Literal["task", "restart", "lock", "migration", "node"]
 
 
-def _event(kind: str, title: str, at: str, severity: Severity, **rest: object) -> Event:
-    identity = event_id(SOURCE, kind, rest.get("site"), rest.get("node"), rest.get("guest"), at)
-    return Event.model_validate(
-        {"id": identity, "kind": kind, "title": title, "timestamp": at, "severity": severity, "source": SOURCE}
-        | {"correlation_id": identity, **rest}
-    )
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What explains what a guest does. `by` asked for it; `at` (Unix seconds) is when its task ended."""
+
+    reason: Reason
+    by: str | None = None
+    upid: str | None = None
+    at: float | None = None
+    detail: str = ""
 
 
-def guest_event(old: GuestState, new: GuestState, at: str) -> Event | None:
-    """Started, stopped (asked for or not), suspended, paused, migrated; None for what is no happening."""
-    where = {"site": new.site, "node": new.node, "guest": new.vmid, "context": {"name": new.name, "status": new.status}}
-    if "unknown" not in (old.status, new.status) and old.status != new.status:
-        if new.status == "running":
-            return _event("guest.started", f"{new.name} is running", at, "info", ok=True, **where)
-        if new.status == "stopped" and old.status in ("running", "paused"):
-            return _stopped(new, at, where)
-        return _event(f"guest.{new.status}", f"{new.name} is {new.status}", at, "info", **where)
-    if old.node != new.node:
-        title = f"{new.name} moved from {old.node} to {new.node}"
-        return _event("guest.migrated", title, at, "info", ok=True, **where)
-    return None
+@dataclass(frozen=True, slots=True)
+class GuestChanged:
+    """`old` None: just seen. `was` is the last status that was known before this one (never `unknown`).
+
+    `why` is what explains a stop. One without has waited until the tasks had settled: nobody asked for it.
+    """
+
+    old: GuestState | None
+    new: GuestState
+    at: float
+    was: GuestStatus | None = None
+    why: Why | None = None
+    created: bool = False  # `old` is None, and it did not exist before: it was not merely hidden from us
 
 
-def _stopped(new: GuestState, at: str, where: dict[str, object]) -> Event:
-    if new.stopped_by:
-        return _event("guest.stopped", f"{new.name} was stopped by {new.stopped_by}", at, "info", ok=True, **where)
-    if new.lock:
-        return _event("guest.stopped", f"{new.name} was stopped during: {new.lock}", at, "info", **where)
-    return _event(UNEXPECTED, f"{new.name} stopped, and nobody asked for it", at, "error", **where)
+@dataclass(frozen=True, slots=True)
+class GuestGone:
+    """Proven gone, and no longer published. `why`: the task that destroyed it, where one was seen."""
+
+    last: GuestState
+    at: float
+    why: Why | None = None
 
 
-def node_event(old: NodeState, new: NodeState, at: str) -> Event | None:
-    """A node lost or back."""
-    if old.status == new.status or "unknown" in (old.status, new.status):
-        return None
-    if new.status == "offline":
-        return _event("node.offline", f"Node {new.node} is offline", at, "critical", site=new.site, node=new.node)
-    return _event("node.online", f"Node {new.node} is back", at, "info", ok=True, site=new.site, node=new.node)
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    """`old` None: just seen."""
+
+    old: NodeState | None
+    new: NodeState
+    at: float
 
 
-def quorum_event(site: str, *, quorate: bool, at: str) -> Event:
-    """Quorum lost or back."""
-    if quorate:
-        return _event("quorum.ok", f"{site} has quorum again", at, "info", ok=True, site=site)
-    return _event("quorum.lost", f"{site} has lost quorum", at, "critical", ok=False, site=site)
+@dataclass(frozen=True, slots=True)
+class QuorumChanged:
+    site: str
+    quorate: bool
+    at: float
 
 
-def task_event(task: TaskInfo, log_tail: tuple[str, ...] = ()) -> Event:
-    """The end of a task, with the end of its log where it failed."""
-    outcome = {"ok": "finished", "warning": "warning", "failed": "failed"}[task.status]
-    severity: Severity = {"ok": "info", "warning": "warning", "failed": "error"}[task.status]  # type: ignore[assignment]
-    about = f" of {task.id}" if task.id else ""
-    return _event(
-        f"task.{task.type}.{outcome}",
-        f"{task.type}{about} on {task.node}: {task.exitstatus or outcome}",
-        task.ended_at or task.started_at or "",
-        severity,
-        site=task.site,
-        node=task.node,
-        guest=task.guest,
-        ok=task.status != "failed",
-        message="\n".join(log_tail),
-        metadata={"upid": task.upid, "user": task.user},
-    )
+@dataclass(frozen=True, slots=True)
+class StorageChanged:
+    """`node_up`: some node that has it is up, so that `available: false` is the storage's own fault."""
+
+    identity: str
+    new: StorageState
+    node_up: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatastoreChanged:
+    new: DatastoreState
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackupsRead:
+    """Coverage and last backups of all guests were read; they are in the guests' states."""
+
+    site: str
+    guests: tuple[GuestState, ...]
+    covered: bool  # whether coverage could be read at all
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TasksListed:
+    """One look at the list of recent tasks, which holds only the newest of each node."""
+
+    site: str
+    tasks: tuple[TaskInfo, ...]
+    online: Mapping[str, bool]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All there is, after the first poll that brought it or when somebody subscribes later.
+
+    `complete` false: the API hid something, so that what is absent may exist.
+    """
+
+    site: str
+    guests: tuple[GuestState, ...]
+    nodes: tuple[NodeState, ...]
+    storages: tuple[StorageChanged, ...]
+    datastores: tuple[DatastoreState, ...]
+    quorate: bool | None
+    complete: bool
+    at: float
+
+
+Change = (
+    GuestChanged
+    | GuestGone
+    | NodeChanged
+    | QuorumChanged
+    | StorageChanged
+    | DatastoreChanged
+    | BackupsRead
+    | TasksListed
+    | Snapshot
+)
+Take = Callable[[Change], None]
+
+
+class Feed:
+    """Hands changes to those who subscribed, in order and at once; they must not block."""
+
+    def __init__(self) -> None:
+        self._takers: list[Take] = []
+        self._snapshot: Callable[[], Snapshot] | None = None
+
+    def ready(self, snapshot: Callable[[], Snapshot]) -> None:
+        """There has been a first poll: subscribers get a snapshot, later ones as they come."""
+        if self._snapshot is None:
+            self._snapshot = snapshot
+            if self._takers:
+                self.tell(snapshot())
+
+    def tell(self, change: Change) -> None:
+        for take in self._takers:
+            take(change)
+
+    def snapshot(self) -> Snapshot | None:
+        """All there is now; None before the first poll."""
+        return self._snapshot() if self._snapshot else None
+
+    @contextmanager
+    def subscribe(self, take: Take) -> Iterator[None]:
+        """While it is open, `take` gets every change: first the snapshot, once there is one."""
+        self._takers.append(take)
+        if self._snapshot is not None:
+            take(self._snapshot())
+        try:
+            yield
+        finally:
+            self._takers.remove(take)

@@ -12,6 +12,7 @@ from typing import Any
 from mqtt_bridge import errors
 from mqtt_bridge.model import StorageState, utc
 from mqtt_bridge.proxmox import rows
+from mqtt_bridge.proxmox.changes import BackupsRead, NodeChanged
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.guests import GuestDetails, GuestRecord
 from mqtt_bridge.proxmox.inventory import Inventory
@@ -134,7 +135,9 @@ class Details:
         if record.slow_due <= time.monotonic():
             record.slow_due = time.monotonic() + self._slow
             record.slow = await self._slow_facts(record.name)
-        self._inventory.nodes.publish(record)
+        change = self._inventory.nodes.publish(record)
+        if change is not None:
+            self._inventory.changes.tell(NodeChanged(change.old, change.new, time.time()))
 
     async def _slow_facts(self, node: str) -> dict[str, Any]:
         updates = await self._get("nodes", node, "apt", "update") if self._allowed("Sys.Modify") else None
@@ -167,7 +170,9 @@ class Details:
             at=utc(time.time()),
         )
         if record.vmid in self._inventory.guests.records:
-            self._inventory.guests.set_details(record, details, self._inventory.nodes.online())
+            change = self._inventory.guests.set_details(record, details, self._inventory.nodes.online())
+            if change is not None:
+                self._inventory.stops.take(change, time.time())
 
     async def _ips(self, record: GuestRecord, *, agent: bool) -> tuple[str, ...] | None:
         base = ("nodes", record.node, record.type, record.vmid)
@@ -207,6 +212,10 @@ class Details:
             if (covered, last) != (record.covered, record.last_backup):
                 record.covered, record.last_backup = covered, last
                 guests.touch(record, online)
+        told = BackupsRead(
+            self._inventory.site.slug, self._inventory.guest_states(), uncovered is not None, time.time()
+        )
+        self._inventory.changes.tell(told)
 
     async def _uncovered(self) -> set[int] | None:
         answer = await self._get("cluster", "backup-info", "not-backed-up")

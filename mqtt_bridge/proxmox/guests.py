@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mqtt_bridge.model import GuestState, GuestStatus, utc
+from mqtt_bridge.model import GuestMetrics, GuestState, GuestStatus, utc
 from mqtt_bridge.proxmox import rows
 from mqtt_bridge.proxmox.sink import Sink
 
 HOLD = 15.0  # seconds that a state read directly outlives what pvestatd, every 10 s, still says of before
+PUSHED = 30.0  # seconds for which figures pushed to us are newer than polled ones
 BOOT_JITTER = 30  # seconds by which a boot time computed from the uptime may wander
 
 
@@ -46,6 +47,8 @@ class GuestRecord:
     stop: tuple[str, float] | None = None  # who asked for it, when
     last_backup: float | None = None
     covered: bool | None = None
+    known: GuestStatus | None = None  # the last status that was not `unknown`
+    pushed_at: float = 0.0  # when its figures were last pushed to us
 
     @property
     def type(self) -> str:
@@ -58,10 +61,11 @@ class GuestRecord:
 
 @dataclass(frozen=True)
 class Change:
-    """A guest's state before and after; `old` is None for one just seen."""
+    """A guest's state before and after; `old` is None for one just seen. `was`: the last known status before."""
 
     old: GuestState | None
     new: GuestState
+    was: GuestStatus | None = None
 
 
 class GuestBook:
@@ -146,7 +150,9 @@ class GuestBook:
         if old == new:
             return None
         self._sink.put("guest", new, site=self.site, vmid=record.vmid)
-        return Change(old, new)
+        was = record.known
+        record.known = new.status if new.status != "unknown" else was
+        return Change(old, new, was)
 
     def _boot(self, record: GuestRecord, now: float) -> bool:
         uptime = record.row.get("uptime") if record.row.get("status") == "running" else None
@@ -198,11 +204,22 @@ class GuestBook:
         if record.state is None or not record.state.available:
             return
         rates = record.rates.update(record.row)
+        if record.pushed_at and time.monotonic() - record.pushed_at < PUSHED:
+            return
         figures = rows.guest_figures(record.row, rates)
-        due = now - record.published_at >= self._max_age or not record.figures
-        if due or fresh or rows.past_dead_band(record.figures, figures):
-            record.figures, record.published_at = figures, now
-            sampled = utc(now) or ""
-            self._sink.put(
-                "guest_metrics", rows.guest_metrics(record.row, rates, sampled), site=self.site, vmid=record.vmid
-            )
+        if fresh or self._due(record, figures, now):
+            self._keep(record, figures, rows.guest_metrics(record.row, rates, utc(now) or ""), now)
+
+    def publish_metrics(self, record: GuestRecord, figures: tuple[float | None, ...], metrics: GuestMetrics) -> None:
+        """Figures that came another way than by a poll; published past the dead band."""
+        now = time.time()
+        if self._due(record, figures, now):
+            self._keep(record, figures, metrics, now)
+
+    def _due(self, record: GuestRecord, figures: tuple[float | None, ...], now: float) -> bool:
+        late = now - record.published_at >= self._max_age or not record.figures
+        return late or rows.past_dead_band(record.figures, figures)
+
+    def _keep(self, record: GuestRecord, figures: tuple[float | None, ...], metrics: GuestMetrics, now: float) -> None:
+        record.figures, record.published_at = figures, now
+        self._sink.put("guest_metrics", metrics, site=self.site, vmid=record.vmid)

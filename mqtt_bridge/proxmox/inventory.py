@@ -8,26 +8,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mqtt_bridge import errors
-from mqtt_bridge.model import MissingPrivilege, utc
+from mqtt_bridge.model import GuestMetrics, GuestState, MissingPrivilege, NodeMetrics, TaskInfo
 from mqtt_bridge.proxmox import changes, permissions, rows
 from mqtt_bridge.proxmox.gone import Departures
 from mqtt_bridge.proxmox.guests import Change, GuestBook
 from mqtt_bridge.proxmox.nodes import NodeBook
 from mqtt_bridge.proxmox.polling import Polling, every
+from mqtt_bridge.proxmox.pushed import Pushed
+from mqtt_bridge.proxmox.stops import Stops
 from mqtt_bridge.proxmox.storages import StorageBook
-from mqtt_bridge.proxmox.task_book import DESTROYS, MIGRATES, STOPS, TaskBook
+from mqtt_bridge.proxmox.task_book import DESTROYS, MIGRATES, STOPS, TaskBook, seconds
 from mqtt_bridge.proxmox.whole import ManifestKeeper, Membership, cluster_state
 
 log = logging.getLogger(__name__)
 
 CHUNK = 500  # guests between two breaths of the event loop
 PERMISSIONS_EVERY = 60.0  # seconds
-FAILED_LOG_LINES = 20
-LOOKS = 2  # at the task list, before a stop counts as unexpected
 
 
 class Inventory:
-    """Polls one site and puts what it learns into the sink. `details.Details` fills in what costs a call per thing."""
+    """Polls one site and puts what it learns into the sink. `details.Details` fills in what costs a call per thing.
+
+    What is different from before goes to `changes`.
+    """
 
     def __init__(self, polling: Polling) -> None:
         site, sink, client = polling.site, polling.sink, polling.client
@@ -46,7 +49,10 @@ class Inventory:
         self.backup_ended = asyncio.Event()
         self.complete = False
         self._sink = sink
-        self._emit = polling.emit
+        self.changes = changes.Feed()
+        self.stops = Stops(client, self.guests, self.nodes, self.tasks, self.changes)
+        self._pushed = Pushed(self.guests, self.nodes, self.api.poll_interval)
+        self._known = False  # after the first poll that brought something: from then on there are differences
         self._granted: permissions.Permissions = {}
         self._granted_at = 0.0
         self.membership = Membership(site.name, clustered=site.clustered)
@@ -55,23 +61,30 @@ class Inventory:
         self._departed_nodes: Departures[str] = Departures(lambda n: client.get("nodes", n, "status", purpose="poll"))
         self._departed_storages: Departures[str] = Departures(self._read_storage)
         self._hurry = asyncio.Event()
-        self._doubts: list[tuple[Change, float, int]] = []
 
     async def run(self) -> None:
         """Poll until cancelled; a poll that fails is told in the heartbeat and never ends this."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(every(self.api.poll_interval, self.poll, self._hurry), name="poll")
+            group.create_task(every(self._pushed.interval, self.poll, self._hurry), name="poll")
             group.create_task(every(self.api.poll_tasks_interval, self.poll_tasks), name="tasks")
 
     def hurry(self) -> None:
         """Poll now rather than at the next turn."""
         self._hurry.set()
 
+    def take_pushed(self, nodes: Mapping[str, NodeMetrics], guests: Mapping[int, GuestMetrics]) -> int:
+        """Figures that Proxmox pushed: published for what is known here, and the poll slows down while they come.
+
+        Never changes a state. Returns how many of them are known here.
+        """
+        return self._pushed.take(nodes, guests)
+
     # --- states -----------------------------------------------------------------------------------------------------
 
     async def poll(self) -> None:
         """One poll: read, publish, tell."""
         started, clock = time.time(), time.monotonic()
+        self.pulse.interval = self._pushed.interval()
         try:
             resources, members = await asyncio.gather(
                 self.client.get("cluster", "resources", purpose="poll"),
@@ -134,15 +147,40 @@ class Inventory:
         found = []
         for index, row in enumerate(guest_rows):
             change = self.guests.take(row, online, now)
-            if change is not None and change.old is not None:
+            if change is not None:
                 found.append(change)
             if index % CHUNK == CHUNK - 1:
                 await asyncio.sleep(0)
-        for change in found:
+        for change in found if self._known else ():
             self._tell(change, now)
         storage_ids = self.storages.take(by_type["storage"], online)
-        await self._depart(node_names, {int(r["vmid"]) for r in guest_rows}, storage_ids)
+        for identity in self.storages.turned if self._known else ():
+            self.changes.tell(self._storage(identity, now))
+        await self._depart(node_names, {int(r["vmid"]) for r in guest_rows}, storage_ids, now)
         self._publish_whole(members, now)
+        self._known = True
+        self.changes.ready(self._snapshot)
+
+    def _snapshot(self) -> changes.Snapshot:
+        now = time.time()
+        return changes.Snapshot(
+            self.site.slug,
+            guests=self.guest_states(),
+            nodes=tuple(n.state for n in self.nodes if n.state is not None),
+            storages=tuple(self._storage(identity, now) for identity in self.storages.states),
+            datastores=(),
+            quorate=self.membership.quorate,
+            complete=self.complete,
+            at=now,
+        )
+
+    def guest_states(self) -> tuple[GuestState, ...]:
+        """All guests as they are published."""
+        return tuple(g.state for g in self.guests if g.state is not None)
+
+    def _storage(self, identity: str, now: float) -> changes.StorageChanged:
+        state = self.storages.states[identity]
+        return changes.StorageChanged(identity, state, self.storages.node_up(state, self.nodes.online()), now)
 
     def _discover(self, members: Mapping[str, rows.Row]) -> None:
         if self.site.clustered:
@@ -157,42 +195,19 @@ class Inventory:
         by_name = {str(r["node"]): r for r in node_rows}
         for name in sorted({*by_name, *members}):
             change = self.nodes.take(name, by_name.get(name, {}), members.get(name, {}), running=running[name])
-            event = change and change.old and changes.node_event(change.old, change.new, utc(now) or "")
-            if event:
-                self._emit(event)
+            if change is not None and self._known:
+                self.changes.tell(changes.NodeChanged(change.old, change.new, now))
         return {*by_name, *members}
 
-    def _tell(self, change: Change, now: float, *, looked: bool = False) -> None:
-        if change.old is None:
+    def _tell(self, change: Change, now: float) -> None:
+        """One that has just appeared is new only if none was hidden before, or if a task has made it."""
+        if change.old is not None:
+            self.stops.take(change, now)
             return
-        after = change.new
-        if after.status in ("stopped", "suspended") and not after.stopped_by and (user := self._asked(change)):
-            after = after.model_copy(update={"stopped_by": user})
-            record = self.guests.records[after.vmid]
-            record.stop = (user, now)
-            self.guests.touch(record, self.nodes.online())
-        event = changes.guest_event(change.old, after, utc(now) or "")
-        if event is not None and event.kind == changes.UNEXPECTED and not looked:
-            self._doubts.append((change, now, LOOKS))
-        elif event is not None:
-            self._emit(event)
-
-    def _settle_doubts(self) -> None:
-        """A stop may be seen before the task that asked for it: judge it after the next looks at the task list."""
-        doubts, self._doubts = self._doubts, []
-        for change, at, looks in doubts:
-            if change.new.vmid not in self.guests.records:
-                continue
-            if looks > 1 and not self._asked(change):
-                self._doubts.append((change, at, looks - 1))
-            else:
-                self._tell(change, at, looked=True)
-
-    def _asked(self, change: Change) -> str | None:
-        """Who asked for a stop, where a task says so: one of before its last start explains nothing."""
-        task = self.tasks.explains_stop(change.new.vmid)
-        began = change.old.started_at if change.old else None
-        return task.user if task is not None and (began is None or (task.ended_at or "9") >= began) else None
+        made = self.tasks.last(change.new.vmid, "create")
+        why = changes.Why("task", made.user, made.upid, None, made.type) if made else None
+        created = self.complete or made is not None
+        self.changes.tell(changes.GuestChanged(None, change.new, now, why=why, created=created))
 
     @property
     def cluster_name(self) -> str | None:
@@ -202,7 +217,7 @@ class Inventory:
 
     # --- what is gone -----------------------------------------------------------------------------------------------
 
-    async def _depart(self, nodes: set[str], guests: set[int], storages: set[str]) -> None:
+    async def _depart(self, nodes: set[str], guests: set[int], storages: set[str], now: float) -> None:
         leaving, clear = await self._departed_guests.poll(
             list(self.guests.records),
             guests,
@@ -210,7 +225,7 @@ class Inventory:
         )
         self.guests.mark_unavailable(self.guests.records[v] for v in leaving)
         for vmid in clear:
-            self.guests.remove(vmid)
+            self._remove_guest(vmid, now)
         gone_nodes, clear_nodes = await self._departed_nodes.poll(
             list(self.nodes.records), nodes, trusted=lambda _: bool(nodes)
         )
@@ -225,6 +240,16 @@ class Inventory:
             self.storages.mark_unavailable(identity)
         for identity in clear_storages:
             self.storages.remove(identity)
+
+    def _remove_guest(self, vmid: int, now: float) -> None:
+        record = self.guests.records.get(vmid)
+        self.guests.remove(vmid)
+        self.stops.forget(vmid)
+        if record is not None and record.state is not None:
+            task = self.tasks.last(vmid, "destroy")
+            why = changes.Why("task", task.user, task.upid, seconds(task.ended_at) or None, task.type) if task else None
+            self.changes.tell(changes.GuestGone(record.state, now, why))
+        self.tasks.forget(vmid)
 
     def _storage_visible(self, identity: str) -> bool:
         return permissions.holds(self._granted, f"/storage/{identity.rpartition('/')[2]}", "Datastore.Audit")
@@ -243,7 +268,7 @@ class Inventory:
     def _publish_whole(self, members: list[rows.Row], now: float) -> None:
         turned = self.membership.take(members)
         if turned is not None:
-            self._emit(changes.quorum_event(self.site.slug, quorate=turned, at=utc(now) or ""))
+            self.changes.tell(changes.QuorumChanged(self.site.slug, turned, now))
         guests = [r.state for r in self.guests if r.state is not None]
         known = bool(guests) or permissions.anywhere(self._granted, "/vms", "VM.Audit")
         state = cluster_state(
@@ -268,31 +293,27 @@ class Inventory:
     async def poll_tasks(self) -> None:
         """The recent tasks; one that ended explains and refreshes its guest at once."""
         try:
-            raw = await self.client.get("cluster", "tasks", purpose="poll")
+            raw = _listed(await self.client.get("cluster", "tasks", purpose="poll"))
         except errors.ProxmoxError as error:
             log.debug("Tasks of %s cannot be read: %s", self.site.slug, error)
+            await self.stops.settle(looked=False)
             return
-        for task in self.tasks.take(_listed(raw)).ended:
-            if task.type in DESTROYS and task.guest is not None and task.status != "failed":
-                self._departed_guests.destroyed(task.guest)
-                self.hurry()
-            elif task.type in MIGRATES or task.type.endswith(("create", "clone", "restore")):
-                self.hurry()
-            elif task.guest is not None:
-                await self.refresh(task.guest)
-            if task.type == "vzdump":
-                self.backup_ended.set()
-            if task.status == "failed":
-                self._emit(changes.task_event(task, await self._log_tail(task.upid)))
-        self._settle_doubts()
+        ended = self.tasks.take(raw).ended
+        self.changes.tell(changes.TasksListed(self.site.slug, self.tasks.listed, self.nodes.online(), time.time()))
+        for task in ended:
+            await self._ended(task)
+        await self.stops.settle(looked=True)
 
-    async def _log_tail(self, upid: str) -> tuple[str, ...]:
-        try:
-            _, total = await self.client.task_log(upid, 0, 1)
-            lines, _ = await self.client.task_log(upid, max(0, total - FAILED_LOG_LINES), FAILED_LOG_LINES)
-        except errors.ProxmoxError:
-            return ()
-        return tuple(lines)
+    async def _ended(self, task: TaskInfo) -> None:
+        if task.type in DESTROYS and task.guest is not None and task.status != "failed":
+            self._departed_guests.destroyed(task.guest)
+            self.hurry()
+        elif task.type in MIGRATES or task.type.endswith(("create", "clone", "restore")):
+            self.hurry()
+        elif task.guest is not None:
+            await self.refresh(task.guest)
+        if task.type == "vzdump":
+            self.backup_ended.set()
 
     async def refresh(self, vmid: int) -> None:
         """Re-read one guest and publish it now: after an action, or when a task of it has ended."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mqtt_bridge.model import NodeState, NodeStatus, utc
+from mqtt_bridge.model import NodeMetrics, NodeState, NodeStatus, utc
 from mqtt_bridge.proxmox import rows
-from mqtt_bridge.proxmox.guests import BOOT_JITTER
+from mqtt_bridge.proxmox.guests import BOOT_JITTER, PUSHED
 from mqtt_bridge.proxmox.sink import Sink
 
 
@@ -27,6 +27,9 @@ class NodeRecord:
     state: NodeState | None = None
     figures: tuple[float | None, ...] = ()
     published_at: float = 0.0
+    running: int | None = None  # guests, as last counted
+    pushed_at: float = 0.0  # when its figures were last pushed to us
+    lost_at: float | None = None  # when we last saw it go offline
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class NodeBook:
         old, record.state = record.state, new
         if old == new:
             return None
+        if new.status == "offline" and old is not None and old.status != "offline":
+            record.lost_at = time.time()
         self._sink.put("node", new, site=self.site, node=record.name)
         return NodeChange(old, new)
 
@@ -119,12 +124,26 @@ class NodeBook:
         )
 
     def _metrics(self, record: NodeRecord, running: int | None, *, fresh: bool) -> None:
+        record.running = running
         if record.state is None or not record.state.available:
+            return
+        if record.pushed_at and time.monotonic() - record.pushed_at < PUSHED:
             return
         now = time.time()
         figures = rows.node_figures(record.row, record.details)
-        due = now - record.published_at >= self._max_age or not record.figures
-        if due or fresh or rows.past_dead_band(record.figures, figures):
-            record.figures, record.published_at = figures, now
-            metrics = rows.node_metrics(record.row, record.details, running, utc(now) or "")
-            self._sink.put("node_metrics", metrics, site=self.site, node=record.name)
+        if fresh or self._due(record, figures, now):
+            self._keep(record, figures, rows.node_metrics(record.row, record.details, running, utc(now) or ""), now)
+
+    def publish_metrics(self, record: NodeRecord, figures: tuple[float | None, ...], metrics: NodeMetrics) -> None:
+        """Figures that came another way than by a poll; published past the dead band."""
+        now = time.time()
+        if self._due(record, figures, now):
+            self._keep(record, figures, metrics, now)
+
+    def _due(self, record: NodeRecord, figures: tuple[float | None, ...], now: float) -> bool:
+        late = now - record.published_at >= self._max_age or not record.figures
+        return late or rows.past_dead_band(record.figures, figures)
+
+    def _keep(self, record: NodeRecord, figures: tuple[float | None, ...], metrics: NodeMetrics, now: float) -> None:
+        record.figures, record.published_at = figures, now
+        self._sink.put("node_metrics", metrics, site=self.site, node=record.name)

@@ -11,17 +11,21 @@ from mqtt_bridge.proxmox.pulse import Pulse, Writer
 from mqtt_bridge.proxmox.sink import Emit, Sink
 from mqtt_bridge.settings import ApiSettings, SiteSettings
 
+LOOK_AGAIN = 1.0
 SHORTEST = 0.1  # seconds between two polls, however long one takes
 
 
 @dataclass(frozen=True)
 class Polling:
-    """One site: whom to ask, how often, and where to put what is learnt. `metrics_max_age` in seconds."""
+    """One site: whom to ask, how often, and where to put what is learnt. `metrics_max_age` in seconds.
+
+    `emit` is no longer used: what is different goes to the inventory's `changes`.
+    """
 
     site: SiteSettings
     client: ProxmoxClient
     sink: Sink
-    emit: Emit
+    emit: Emit | None
     writer: Writer
     api: ApiSettings = field(default_factory=ApiSettings)
     metrics_max_age: float = 300
@@ -31,13 +35,22 @@ class Polling:
         return Pulse(self.site.slug, self.sink, self.writer, self.api.poll_interval)
 
 
-async def every(interval: float, step: Callable[[], Awaitable[None]], hurry: asyncio.Event | None = None) -> None:
-    """Take a step every `interval` seconds until cancelled, or at once when `hurry` is set."""
+async def every(
+    interval: float | Callable[[], float], step: Callable[[], Awaitable[None]], hurry: asyncio.Event | None = None
+) -> None:
+    """Take a step every `interval` seconds until cancelled, or at once when `hurry` is set.
+
+    An interval that is a function is asked again every second: one that becomes shorter counts at once.
+    """
     sooner = hurry or asyncio.Event()
     while True:
         started = time.monotonic()
         await step()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(SHORTEST, interval - (time.monotonic() - started))):
-                await sooner.wait()
+        wait = SHORTEST
+        while wait > 0 and not sooner.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await sooner.wait()
+            due = interval() if callable(interval) else interval
+            wait = min(LOOK_AGAIN, due - (time.monotonic() - started))
         sooner.clear()

@@ -33,7 +33,7 @@ class Pulse:
         self.last_duration = 0.0
         self._sink = sink
         self._writer = writer
-        self._interval = interval
+        self.interval = interval  # seconds between polls, as it is at present
         self._polled_at: float | None = None
         self._failures = 0
 
@@ -72,7 +72,7 @@ class Pulse:
             bridge=self._writer.bridge,
             instance=self._writer.instance,
             since=self._writer.since,
-            interval_s=self._interval,
+            interval_s=self.interval,
             polled_at=utc(self._polled_at),
             sent_at=utc(time.time()) or "",
             duration_ms=round(duration * 1000),

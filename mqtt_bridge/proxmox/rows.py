@@ -183,11 +183,14 @@ def _addresses_of(row: Row) -> Iterable[str]:
 def guest_of_task(row: Row) -> int | None:
     """The VMID that a task is about, where its id is one."""
     identity = str(row.get("id") or row.get("worker_id") or "")
-    if not identity:
+    if not identity or "worker_type" in row:
         try:
-            identity = Upid.parse(str(row.get("upid", ""))).id
+            upid = Upid.parse(str(row.get("upid", "")))
         except ValueError:
             return None
+        if upid.kind == "pbs":
+            return upid.guest
+        identity = upid.id
     kind = str(row.get("type", ""))
     known = kind.startswith(("qm", "vz", "ha", "move", "resize")) or kind in ("vzdump", "spiceproxy", "vncproxy")
     return int(identity) if known and identity.isdigit() and int(identity) >= 100 else None  # noqa: PLR2004 -- lowest VMID

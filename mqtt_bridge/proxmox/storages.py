@@ -7,6 +7,8 @@ from mqtt_bridge.model import StorageState, percent
 from mqtt_bridge.proxmox import rows
 from mqtt_bridge.proxmox.sink import Sink
 
+GRACE = 2  # polls for which a storage may be unknown while its node is up: before pvestatd has reported it always is
+
 
 class StorageBook:
     """All storages by id: `node/storage`, or `storage` alone for a shared one."""
@@ -15,22 +17,42 @@ class StorageBook:
         self.site = site
         self.states: dict[str, StorageState] = {}
         self._sink = sink
+        self._down: dict[str, int] = {}
+        self.turned: list[str] = []  # those that the last poll found changed; one that went offline after a grace
 
     def take(self, raw: Iterable[rows.Row], online: Mapping[str, bool]) -> set[str]:
         """The storage rows of a poll; publishes what changed and returns the ids seen."""
         shared: dict[str, list[rows.Row]] = defaultdict(list)
         seen = set()
+        self.turned = []
         for row in raw:
             if row.get("shared"):
                 shared[str(row["storage"])].append(row)
             else:
                 identity = f"{row['node']}/{row['storage']}"
                 seen.add(identity)
-                self._put(identity, self._state([row], online))
+                self._take(identity, self._state([row], online), online)
         for name, group in shared.items():
             seen.add(name)
-            self._put(name, self._state(group, online))
+            self._take(name, self._state(group, online), online)
         return seen
+
+    def node_up(self, state: StorageState, online: Mapping[str, bool]) -> bool:
+        """Whether a node that has it is up, so that it ought to be available."""
+        return any(online.get(n, False) for n in ((state.node,) if state.node else state.nodes))
+
+    def _take(self, identity: str, new: StorageState, online: Mapping[str, bool]) -> None:
+        changed = self._put(identity, new)
+        if new.available:
+            self._down.pop(identity, None)
+            if changed:
+                self.turned.append(identity)
+        elif self.node_up(new, online):
+            self._down[identity] = self._down.get(identity, 0) + 1
+            if self._down[identity] == GRACE:
+                self.turned.append(identity)
+        else:
+            self._down.pop(identity, None)
 
     def mark_unavailable(self, identity: str) -> None:
         """Its data is not to be trusted any more."""
@@ -39,6 +61,7 @@ class StorageBook:
     def remove(self, identity: str) -> None:
         """It is gone: its topic is cleared."""
         state = self.states.pop(identity, None)
+        self._down.pop(identity, None)
         if state is not None:
             kind, ids = _topic(state)
             self._sink.drop(kind, **ids)
@@ -64,13 +87,14 @@ class StorageBook:
             used_percent=percent(used, total) if available else None,
         )
 
-    def _put(self, identity: str, new: StorageState) -> None:
+    def _put(self, identity: str, new: StorageState) -> bool:
         old = self.states.get(identity)
         if old is not None and old.model_copy(update={"used": new.used}) == new:
-            return  # only bytes below a tenth of a percent
+            return False  # only bytes below a tenth of a percent
         self.states[identity] = new
         kind, ids = _topic(new)
         self._sink.put(kind, new, **ids)
+        return True
 
 
 def _topic(state: StorageState) -> tuple[str, dict[str, str]]:

@@ -1,14 +1,10 @@
-"""Tasks as real hosts list them, and what differences of state are told as."""
+"""Tasks as real hosts list them."""
 
 from typing import Any
 
 import pytest
 
-from mqtt_bridge.model import GuestState, NodeState, TaskInfo
-from mqtt_bridge.proxmox import changes
 from mqtt_bridge.proxmox.task_book import KEPT, SHOWN, TaskBook, task_info, task_status
-
-NOW = "2026-11-20T03:00:00Z"
 
 
 class Kept:
@@ -76,59 +72,3 @@ def test_lists_are_bounded_and_newest_first() -> None:
     assert len(book.tasks) == KEPT
     assert len(kept.last.tasks) == SHOWN
     assert kept.last.tasks[0].upid == upid(KEPT + 99)
-
-
-def _guest(**changed: Any) -> GuestState:
-    plain = {"site": "lab", "vmid": 100, "type": "qemu", "name": "web01", "node": "pve1", "status": "running"}
-    return GuestState.model_validate({**plain, "available": True, **changed})
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "kind", "severity"),
-    [
-        ({"status": "stopped"}, {}, "guest.started", "info"),
-        ({}, {"status": "stopped", "stopped_by": "root@pam"}, "guest.stopped", "info"),
-        ({}, {"status": "stopped"}, "guest.stopped.unexpected", "error"),
-        ({}, {"status": "stopped", "lock": "backup"}, "guest.stopped", "info"),
-        ({}, {"status": "paused"}, "guest.paused", "info"),
-        ({}, {"node": "pve2"}, "guest.migrated", "info"),
-        ({}, {"status": "unknown", "available": False}, None, None),
-        ({"status": "unknown"}, {}, None, None),
-        ({"tags": ("a",)}, {}, None, None),
-    ],
-)
-def test_what_a_guests_difference_means(
-    old: dict[str, Any], new: dict[str, Any], kind: str | None, severity: str | None
-) -> None:
-    event = changes.guest_event(_guest(**old), _guest(**new), NOW)
-    assert (event and event.kind) == kind
-    assert (event and event.severity) == severity
-
-
-def test_the_same_happening_has_the_same_id() -> None:
-    events = [changes.guest_event(_guest(status="stopped"), _guest(), at) for at in (NOW, NOW, "2026-11-20T04:00:00Z")]
-    ids = [event.id for event in events if event]
-    assert ids[0] == ids[1] != ids[2]
-
-
-def test_nodes_tell_of_loss_and_return_only() -> None:
-    up = NodeState(site="lab", node="pve1", status="online", available=True)
-    down = up.model_copy(update={"status": "offline", "available": False})
-    unknown = up.model_copy(update={"status": "unknown"})
-    lost = changes.node_event(up, down, NOW)
-    assert lost is not None
-    assert (lost.kind, lost.severity) == ("node.offline", "critical")
-    back = changes.node_event(down, up, NOW)
-    assert back is not None
-    assert (back.kind, back.severity) == ("node.online", "info")
-    assert changes.node_event(up, unknown, NOW) is None
-
-
-def test_a_failed_task_is_an_error_with_its_log() -> None:
-    task = TaskInfo(
-        upid=upid(1, "vzdump"), site="lab", node="pve1", type="vzdump", id="100", guest=100, user="root@pam",
-        status="failed", exitstatus="job errors", ended_at=NOW,
-    )  # fmt: skip
-    event = changes.task_event(task, ("line one", "TASK ERROR: job errors"))
-    assert (event.kind, event.severity, event.ok, event.guest) == ("task.vzdump.failed", "error", False, 100)
-    assert event.message.endswith("TASK ERROR: job errors")

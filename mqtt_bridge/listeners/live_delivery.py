@@ -1,0 +1,43 @@
+"""Handing reports to the intake until it has taken them: what came from a difference cannot be asked for again."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+
+from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.05  # seconds, doubling
+BATCH = 100
+
+
+class Delivery:
+    """Waits as long as it takes; the reports stay the same, so that a repeated one makes no second event."""
+
+    def __init__(self, intake: Intake, longest_pause: float) -> None:
+        self._intake = intake
+        self._longest = max(FIRST_PAUSE, longest_pause)
+
+    async def __call__(self, reports: Sequence[Report], cursors: Mapping[str, str]) -> None:
+        """In order; the cursors are committed with the last of the reports."""
+        if not reports and not cursors:
+            return
+        size, pause, done = BATCH, FIRST_PAUSE, 0
+        while True:
+            batch = reports[done : done + size]
+            last = done + len(batch) >= len(reports)
+            try:
+                await self._intake(batch, cursors=cursors if last else None)
+            except IntakeFullError:
+                size = max(1, size // 2)
+            except JournalError as error:
+                log.warning("Events of the live watcher wait: %s", error)
+            else:
+                done, pause = done + len(batch), FIRST_PAUSE
+                if last:
+                    return
+                continue
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- jitter
+            pause = min(self._longest, pause * 2)

@@ -1,0 +1,236 @@
+"""Follows the tasks of one site, so that each start and each end is told once, whatever was away meanwhile.
+
+The normal look is the site's list of recent tasks, which the inventory reads anyway. It holds only the newest ones, so
+a node's own list is read as well: after a restart of ours, when a node was away, and when nothing in a look joins on
+to the look before (a burst). The cursor of a node says up to which start time all tasks were told, and which of them
+still run: their end is told however long ago they started.
+"""
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from mqtt_bridge import errors
+from mqtt_bridge.intake import Intake, Report
+from mqtt_bridge.listeners import live_words
+from mqtt_bridge.listeners.live_delivery import Delivery
+from mqtt_bridge.model import TaskInfo
+from mqtt_bridge.proxmox import task_archive
+from mqtt_bridge.proxmox.backup_server import BackupServerInventory
+from mqtt_bridge.proxmox.changes import TasksListed
+from mqtt_bridge.proxmox.inventory import Inventory
+from mqtt_bridge.proxmox.task_book import seconds
+
+log = logging.getLogger(__name__)
+
+OVERLAP = 60  # seconds before the newest known start from which on tasks are looked at again
+UNLISTED = 300  # seconds before the first look from which on a node's tasks are new, if it has listed none
+LOGS = 4  # logs of failed tasks read at once
+LOGS_MOST = 200  # of one look or one catching up; the newest
+VANISHED_MOST = 10  # open tasks that are asked for one by one
+RETRY = (2.0, 60.0)  # seconds between two attempts at a node's list: first, longest
+
+
+@dataclass(slots=True)
+class NodeTasks:
+    """What was told of one node's tasks. `seen`: the newest start; `open`: UPIDs of those that still ran."""
+
+    seen: int = 0
+    open: set[str] = field(default_factory=set)
+    finished: set[str] = field(default_factory=set)  # of the last look, or read from the node's own list
+    gap: bool = False
+    filling: asyncio.Task[None] | None = None
+    retry_at: float = 0.0
+    pause: float = RETRY[0]
+
+    def text(self) -> str:
+        return json.dumps({"seen": self.seen, "open": sorted(self.open)}, separators=(",", ":"))
+
+    def read(self, text: str) -> None:
+        """Raises ValueError for what is not such a text."""
+        known = json.loads(text)
+        if not isinstance(known, dict):
+            raise ValueError("no object")  # noqa: TRY004 -- a damaged text, whatever is in it
+        self.seen, self.open, self.gap = int(known["seen"]), {str(u) for u in known["open"]}, True
+
+
+class TaskFollower:
+    """`run` it; `take` is given the looks. `caught_up` is set once every node within reach was caught up with."""
+
+    def __init__(self, inventory: Inventory | BackupServerInventory, intake: Intake, deliver: Delivery) -> None:
+        self.caught_up = asyncio.Event()
+        self.nodes: dict[str, NodeTasks] = {}
+        self._inventory = inventory
+        self._intake = intake
+        self._deliver = deliver
+        self._look: TasksListed | None = None
+        self._wake = asyncio.Event()
+
+    def take(self, look: TasksListed) -> None:
+        """Only the newest look counts: what an older one had and this one has not is in the nodes' own lists."""
+        self._look = look
+        self._wake.set()
+
+    def known_all(self, node: str) -> bool:
+        """Whether all tasks of a node are known up to now."""
+        state = self.nodes.get(node)
+        return state is not None and not state.gap
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._look is not None:
+                    await self._take_look(self._look, group)
+                    await self._first(group)
+
+    async def _first(self, group: asyncio.TaskGroup) -> None:
+        if not self.caught_up.is_set():
+            filling = [s.filling for s in self.nodes.values() if s.filling is not None]
+            group.create_task(self._say_caught_up(filling), name="caught up")
+
+    async def _say_caught_up(self, filling: Sequence[asyncio.Task[None]]) -> None:
+        if filling:
+            await asyncio.wait(filling)
+        self.caught_up.set()
+
+    async def _take_look(self, look: TasksListed, group: asyncio.TaskGroup) -> None:
+        by_node: dict[str, list[TaskInfo]] = defaultdict(list)
+        for task in look.tasks:
+            by_node[task.node].append(task)
+        for node in sorted({*by_node, *look.online}):
+            online = look.online.get(node, True)
+            state = self.nodes.get(node)
+            if state is None and not (online or by_node[node]):
+                continue
+            if state is None:
+                state = await self._begin(node, by_node[node], look.at)
+            if not online:
+                state.gap = True
+            elif state.filling is None:
+                await self._follow(node, state, by_node[node], group)
+
+    async def _begin(self, node: str, tasks: Sequence[TaskInfo], at: float) -> NodeTasks:
+        """Go on where an earlier run ended; at the very first start, what was before is taken in silence."""
+        state = self.nodes[node] = NodeTasks()
+        text = await self._intake.cursor(self._cursor(node))
+        if text is not None:
+            try:
+                state.read(text)
+            except (ValueError, KeyError, TypeError):
+                log.warning("The cursor of tasks of %s cannot be read: its history is taken as told", node)
+                text = None
+        if text is None:
+            state.seen = int(max((seconds(t.started_at) for t in tasks), default=at - UNLISTED))
+            state.open = {t.upid for t in tasks if t.status == "running"}
+            state.finished = {t.upid for t in tasks if t.status != "running"}
+            await self._deliver((), {self._cursor(node): state.text()})
+        return state
+
+    def _cursor(self, node: str) -> str:
+        return f"tasks/{self._inventory.site.slug}/{node}"
+
+    # --- the normal look --------------------------------------------------------------------------------------------
+
+    async def _follow(self, node: str, state: NodeTasks, tasks: Sequence[TaskInfo], group: asyncio.TaskGroup) -> None:
+        unknown = [t for t in tasks if t.upid not in state.finished and t.upid not in state.open]
+        joins = not unknown or any(t.upid in state.finished for t in tasks)
+        vanished = state.open - {t.upid for t in tasks}
+        if state.gap or not joins or len(vanished) > VANISHED_MOST:
+            state.gap = True
+            self._fill_soon(node, state, group)
+            return
+        news = [t for t in tasks if t.upid in state.open and t.status != "running"]
+        news += [t for t in unknown if seconds(t.started_at) >= state.seen - OVERLAP]
+        try:
+            news += await self._ends_of(node, vanished)
+        except errors.ProxmoxError as error:
+            log.debug("Tasks of %s that are no longer listed cannot be read: %s", node, error)
+            news = [t for t in news if t.upid not in vanished]
+            vanished = set()
+        finished = {t.upid for t in tasks if t.status != "running"}
+        await self._tell(node, state, news, dropped=vanished)
+        state.finished = finished
+
+    async def _ends_of(self, node: str, upids: Iterable[str]) -> list[TaskInfo]:
+        """Tasks that ran and are listed no more: they ended, and younger ones have displaced them."""
+        found = []
+        for upid in sorted(upids):
+            with suppress(ValueError):
+                start = live_words.started(upid)
+                tasks, _ = await task_archive.read(self._inventory.client, node, since=start, until=start, pages=1)
+                found += [t for t in tasks if t.upid == upid]
+        return found
+
+    # --- catching up ------------------------------------------------------------------------------------------------
+
+    def _fill_soon(self, node: str, state: NodeTasks, group: asyncio.TaskGroup) -> None:
+        if asyncio.get_running_loop().time() >= state.retry_at:
+            state.filling = group.create_task(self._fill(node, state), name=f"tasks of {node}")
+
+    async def _fill(self, node: str, state: NodeTasks) -> None:
+        try:
+            await self._catch_up(node, state)
+        except errors.ProxmoxError as error:
+            log.info("The tasks of %s cannot be caught up with now: %s", node, error)
+            state.retry_at = asyncio.get_running_loop().time() + state.pause
+            state.pause = min(RETRY[1], state.pause * 2)
+        else:
+            state.gap, state.retry_at, state.pause = False, 0.0, RETRY[0]
+        finally:
+            state.filling = None
+            self._wake.set()
+
+    async def _catch_up(self, node: str, state: NodeTasks) -> None:
+        begun = [state.seen]
+        for upid in state.open:
+            with suppress(ValueError):
+                begun.append(live_words.started(upid))
+        found, complete = await task_archive.read(self._inventory.client, node, since=min(begun) - OVERLAP)
+        if not complete:
+            log.error("More than %s tasks of %s were missed; older ones are not told", len(found), node)
+            self._intake.reject("task history too long")
+        self._inventory.tasks.learn(found)
+        recent = state.seen - OVERLAP
+        news = [
+            t
+            for t in found
+            if (t.upid in state.open or (seconds(t.started_at) >= recent and t.upid not in state.finished))
+        ]
+        there = {t.upid for t in found}
+        await self._tell(node, state, news, dropped=state.open - there if complete else set())
+        state.finished = {t.upid for t in found if t.status != "running"} | state.finished
+        log.debug("Caught up with %s tasks of %s", len(news), node)
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    async def _tell(self, node: str, state: NodeTasks, tasks: Sequence[TaskInfo], *, dropped: set[str]) -> None:
+        """Reports and cursor in one; only then they count as told."""
+        running = {t.upid for t in tasks if t.status == "running"}
+        ended = {t.upid for t in tasks} - running
+        after = NodeTasks(
+            max([state.seen, *(int(seconds(t.started_at)) for t in tasks)]), (state.open | running) - ended - dropped
+        )
+        fresh = [t for t in tasks if not (t.status == "running" and t.upid in state.open)]
+        if not fresh and after.text() == state.text():
+            return
+        reports = await self._reports([t for t in fresh if not live_words.task_is_noise(t)])
+        await self._deliver(reports, {self._cursor(node): after.text()})
+        state.seen, state.open = after.seen, after.open
+
+    async def _reports(self, tasks: Sequence[TaskInfo]) -> list[Report]:
+        failed = [t for t in tasks if t.status == "failed"][-LOGS_MOST:]
+        gate = asyncio.Semaphore(LOGS)
+
+        async def tail(upid: str) -> tuple[str, ...]:
+            async with gate:
+                return await task_archive.log_tail(self._inventory.client, upid)
+
+        tails = dict(zip([t.upid for t in failed], await asyncio.gather(*(tail(t.upid) for t in failed)), strict=True))
+        return [live_words.task(t, tails.get(t.upid, ())) for t in tasks]
