@@ -10,6 +10,10 @@ from functools import cached_property
 SCAN_LIMIT = 256 * 1024
 _HEADLINE_LINES = 3
 _HEADLINE_WIDTH = 400
+_SUBJECT = re.compile(
+    r"^[ \t>*]{0,8}(?:Subject|Betreff|Objet|Asunto|Oggetto|Onderwerp|Assunto|Temat|Тема|Ämne):[ \t*]{0,8}([^\n]{1,400})$",
+    re.MULTILINE | re.IGNORECASE,
+)
 _LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?")
 _ADDRESS = re.compile(r"[\d.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PLACEHOLDERS = frozenset({"hostname", "host", "node", "nodename", "fqdn", "unknown", "none", "null", "n"})
@@ -34,8 +38,11 @@ class Notice:
 
     @cached_property
     def head(self) -> str:
-        """What rules for titles look at: the title, or else the first lines of the text."""
-        return self.title.strip() or " \n".join(self.first_lines)
+        """What rules for titles look at: the title and that of a mail quoted below, or else the text's first lines."""
+        if not self.title.strip():
+            return " \n".join(self.first_lines)
+        forwarded = _SUBJECT.search(self.text[:20_000])
+        return f"{self.title.strip()}\n{forwarded[1]}" if forwarded else self.title.strip()
 
     @property
     def first_lines(self) -> list[str]:

@@ -100,7 +100,10 @@ NEWS = (
     ),
     Rule(
         "notification.test",
-        _C(r"^\W{0,5}(?:(?:Fwd?|WG|TR|AW|RE|SV)\W{1,3})?(?:\[[^\]\n]{1,40}\]\s{0,3})?Test notification\W{0,5}$", _I),
+        _C(
+            r"^\W{0,5}(?:(?:Fwd?|WG|TR|AW|RE|SV)\W{1,3})?(?:\[[^\]\n]{1,40}\]\s{0,3})?Test notification\W{0,5}$",
+            _I | _M,
+        ),
         _C(r"This is a test of the notification target", _I),
         sender=False,
     ),

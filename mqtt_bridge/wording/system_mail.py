@@ -18,7 +18,7 @@ RULES = (
     Rule(
         "system.mail",
         _C(
-            rf"unattended[- ]upgrades? result for '?{_NODE}'?:? {{0,3}}(?P<result>SUCCESS|FAILURE|ERROR|True|False)?",
+            rf"unattended[- ]upgrades? result for '?{_NODE}'?:? {{0,3}}'?(?P<result>SUCCESS|FAILURE|ERROR|True|False)?",
             _I,
         ),
     ),
