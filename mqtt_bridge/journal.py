@@ -103,7 +103,7 @@ class Journal:
 
     async def commit(self, events: Sequence[Event], cursors: Mapping[str, str]) -> frozenset[str]:
         """Events and cursors in one transaction, on disk when this returns: the ids that were not there before."""
-        received_at = round(time.time(), 6)
+        received_at = round(time.time(), 5)
 
         def work(connection: sqlite3.Connection) -> _Change:
             change = self._store(connection, events, received_at) if events else _Change()

@@ -32,15 +32,18 @@ class Database:
         self.problem = ""
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._open = False
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._synchronous = ""
 
     async def __aenter__(self) -> Self:
         self._thread.start()
+        self._open = True
         try:
             await self.read(lambda _: None)
         except BaseException:
+            self._open = False
             self._jobs.put(None)
             raise
         return self
@@ -48,6 +51,7 @@ class Database:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open = False
         closed: Future[None] = Future()
         self._jobs.put(lambda: _settle(closed, self._close))
         self._jobs.put(None)
@@ -74,7 +78,7 @@ class Database:
         return await self._submit(job)
 
     async def _submit(self, job: Callable[[], T]) -> T:
-        if not self._thread.is_alive():
+        if not self._open:
             raise JournalError(f"The journal {self.path} is closed.", cure="The bridge is shutting down.")
         future: Future[T] = Future()
         self._jobs.put(lambda: _settle(future, job))

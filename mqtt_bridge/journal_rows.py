@@ -46,7 +46,7 @@ class Stored:
     @property
     def cursor(self) -> str:
         """Where a page that ends with this one goes on."""
-        return f"{self.at:.6f}:{self.seq}"
+        return f"{self.at:.5f}:{self.seq}"
 
 
 def to_row(event: Event, received_at: float) -> Row:
@@ -78,12 +78,12 @@ def from_inserted(seq: int, row: Row) -> Stored:
 
 
 def happened(event: Event, otherwise: float) -> float:
-    """Unix seconds, to the microsecond, so that a cursor can name it."""
+    """Unix seconds, as exact as SQLite's JSON (15 digits) and a cursor can name it."""
     try:
         at = datetime.fromisoformat(event.timestamp)
-        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), 6)
+        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), 5)
     except (ValueError, OverflowError, OSError):
-        return round(otherwise, 6)
+        return round(otherwise, 5)
 
 
 def _body(event: Event) -> bytes:
