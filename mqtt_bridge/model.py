@@ -344,6 +344,22 @@ class MissingPrivilege(Model):
     cure: str
 
 
+class ListenerInfo(Model):
+    """One way in: whether it works, and what became of what it brought since the start."""
+
+    status: Literal["starting", "ok", "problem"] = "starting"
+    detail: str = Field(default="", description="on what it works in a few words, or what does not work and the cure")
+    accepted: int = Field(default=0, description="reports that became events")
+    replays: int = Field(default=0, description="reports that were events already: nothing was lost or doubled")
+    duplicates: int = Field(default=0, description="of what was told, what only repeated a happening known already")
+    filtered: int = Field(default=0, description="accepted, but no event by the filters")
+    held: int = Field(default=0, description="held back by the rate limit; a bridge.events.held told of it")
+    rejected: dict[str, int] = Field(default_factory=dict, description="refused, by reason")
+    last_event_at: str | None = None
+    last_problem: str | None = None
+    last_problem_at: str | None = None
+
+
 class BridgeInfo(Model):
     """`proxmox/bridge/<bridge>/info`; no secrets."""
 
