@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from mqtt_bridge import __version__, events_cli
+from mqtt_bridge import __version__, classify_cli, events_cli
 from mqtt_bridge.errors import BridgeError, SettingsError
 from mqtt_bridge.settings import Settings, load
 
@@ -22,6 +22,7 @@ examples:
   mqtt-bridge run --standby      wait while another bridge publishes the same site
   mqtt-bridge events --since 24h --severity error
                                  what went wrong since yesterday
+  mqtt-bridge classify < mail    what the rules make of a text
   mqtt-bridge purge --dry-run    list every retained and discovery topic of ours
 """
 
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     purge.add_argument("--dry-run", action="store_true", help="only list the topics")
     events_cli.add_parser(commands)
+    classify_cli.add_parser(commands)
     return top
 
 
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 2 for wrong settings, 1 for anything else that went wrong."""
     arguments = parser().parse_args(argv)
     try:
+        if arguments.command == "classify":
+            return classify_cli.main(arguments)
         settings = load(os.environ, arguments.env_file)
         if arguments.command == "events":
             return events_cli.run(settings.general.state_dir, arguments)

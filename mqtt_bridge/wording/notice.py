@@ -11,7 +11,8 @@ SCAN_LIMIT = 256 * 1024
 _HEADLINE_LINES = 3
 _HEADLINE_WIDTH = 400
 _SUBJECT = re.compile(
-    r"^[ \t>*]{0,8}(?:Subject|Betreff|Objet|Asunto|Oggetto|Onderwerp|Assunto|Temat|Тема|Ämne):[ \t*]{0,8}([^\n]{1,400})$",
+    r"^[ \t>*]{0,8}(?:Subject|Betreff|Objet|Asunto|Oggetto|Onderwerp|Assunto|Temat|Тема|Ämne):"
+    r"[ \t*]{0,8}([^\n]{1,400})$",
     re.MULTILINE | re.IGNORECASE,
 )
 _LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?")
