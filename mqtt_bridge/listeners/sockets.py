@@ -9,7 +9,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -53,13 +53,20 @@ def shown(host: str, port: int) -> str:
 
 async def bind_patiently(place: Place, protocols: Sequence[Protocol], intake: Intake) -> list[socket.socket]:
     """As `bind`, again and again until it works; meanwhile the intake is told why not."""
-    pause = FIRST
-    while True:
+    for pause in pauses():
         try:
             return await bind(place, protocols)
         except CannotListenError as error:
             intake.unhealthy(str(error))
-        await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- jitter
+        await asyncio.sleep(pause)
+    raise AssertionError
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between attempts, for ever: longer each time, with jitter."""
+    pause = FIRST
+    while True:
+        yield pause * random.uniform(0.8, 1.2)  # noqa: S311 -- jitter
         pause = min(LONGEST, pause * 2)
 
 
@@ -74,7 +81,7 @@ async def bind(place: Place, protocols: Sequence[Protocol]) -> list[socket.socke
             return _bind_all(addresses, place.port, protocols)
         except OSError as error:
             if place.port or error.errno != errno.EADDRINUSE or attempt == _ANY_PORT_TRIES - 1:
-                raise _explained(error, place) from error
+                raise explained(error, place) from error
     raise AssertionError
 
 
@@ -140,7 +147,8 @@ def _widen(made: socket.socket) -> None:
             return
 
 
-def _explained(error: OSError, place: Place) -> CannotListenError:
+def explained(error: OSError, place: Place) -> CannotListenError:
+    """What stands in the way, and what can be done about it."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return CannotListenError(
             f"Port {place.port} needs privileges that this process does not have.",
