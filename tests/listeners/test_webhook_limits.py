@@ -1,4 +1,4 @@
-"""What strangers may do to the webhook listener: sizes, times, numbers, garbage. Raw sockets where a client is too polite."""
+"""What strangers may do to the webhook listener: sizes, times, numbers, garbage; raw, where a client is too polite."""
 
 from __future__ import annotations
 
@@ -263,7 +263,6 @@ async def test_how_long_a_post_takes(record_property: Any) -> None:
     cuts = statistics.quantiles(times, n=100)
     record_property("p50_ms", round(cuts[49], 2))
     record_property("p99_ms", round(cuts[98], 2))
-    print(f"\nPOST to 200: p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms")
     assert len(intake.reports) == 200
 
 

@@ -37,6 +37,10 @@ class Remembering:
     async def cursor(self, name: str) -> str | None:
         return self.cursors.get(name)
 
+    async def reaches(self, count: int) -> None:
+        """Wait for so many reports."""
+        await until(lambda: len(self.reports) >= count)
+
     def reject(self, reason: str, count: int = 1) -> None:
         self.rejected[reason] += count
 
