@@ -1,0 +1,191 @@
+"""What stands around a log line: priority, time, host, program, pid. One function for every framing that hosts send.
+
+RFC 3164 and 5424 (octet counts, byte order marks, nil values), rsyslog's file and forward formats, journalctl's short
+formats, dmesg, and lines that carry only a part of that. Nothing here raises; what can't be read is the message.
+"""
+
+import re
+import time
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from mqtt_bridge.wording import syslog_time as clock
+from mqtt_bridge.wording.syslog_json import read_json
+
+LINE_LIMIT: Final = 8192
+_PRIORITY: Final = re.compile(r"(?:\d{1,6} )?<(\d{1,3})>")
+_RFC5424: Final = re.compile(
+    r"1 (?P<time>\S{1,64}) (?P<host>\S{1,255}) (?P<program>\S{1,128}) (?P<pid>\S{1,128}) \S{1,64} "
+    r"(?:-|(?P<data>\[(?:[^\]\"]|\"(?:[^\"\\]|\\.)*\")*\](?:\[(?:[^\]\"]|\"(?:[^\"\\]|\\.)*\")*\]){0,20}))(?: |$)"
+)
+_TAG: Final = re.compile(
+    r"(?:(?P<host>[A-Za-z0-9][\w.:%-]{0,254}) {1,2})?"
+    r"(?P<program>[A-Za-z(][\w.@()/+:\\-]{0,80}?)(?:\[(?P<pid>[\w*]{1,16})\])?(?P<colon>:)(?: {1,3}|$)"
+)
+_BARE_TAG: Final = re.compile(r"(?P<program>[A-Za-z][\w.@/-]{1,60})\[(?P<pid>\d{1,10}|PID|XXX+)\]:? ?")
+_HOST: Final = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,254}) (?=\S)")
+_NOT_A_NAME: Final = re.compile(r"[\d.]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.%\w]*")
+_SHOUT: Final = frozenset({"INFO", "ERROR", "WARN", "WARNING", "TASK", "NOTICE", "DEBUG", "CRITICAL", "FATAL", "info"})
+
+# Programs whose name alone, without time and pid, is taken for a program.
+_NAMES: Final = frozenset(
+    "kernel systemd sshd pmxcfs corosync pvedaemon pveproxy pvestatd pvescheduler pve-ha-crm pve-ha-lrm pve-firewall "
+    "pve-guests watchdog-mux qmeventd smartd mdadm zed chronyd sudo su CRON cron proxmox-backup-proxy "
+    "proxmox-backup-api proxmox-firewall qm pct vzdump ceph-mon ceph-osd ceph-mgr spiceproxy lxc-start postfix".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A line taken apart. `host` is short, None if the line names none; `priority` is 0 (emergency) to 7 (debug)."""
+
+    message: str
+    program: str = ""
+    host: str | None = None
+    pid: str | None = None
+    priority: int | None = None
+    at: float | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def short_host(name: str | None) -> str | None:
+    """A host name without its domain; None for an address and for RFC 5424's nil."""
+    if not name or name == "-" or _NOT_A_NAME.fullmatch(name):
+        return None
+    return name.split(".", 1)[0] or None
+
+
+def text_of(raw: str | bytes) -> str:
+    """`raw` as text of at most LINE_LIMIT characters, without line ends, byte order mark and NUL."""
+    text = raw[: 4 * LINE_LIMIT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    text = text[:LINE_LIMIT]
+    if "\0" in text:
+        text = text.replace("\0", " ")
+    return text.strip("\ufeff \t\r\n")
+
+
+def read_frame(raw: str | bytes, now: float | None = None) -> Frame:
+    """Takes a line apart. `now` (Unix seconds) tells the year of a line that has none."""
+    text = text_of(raw)
+    if text.startswith("{"):
+        told = read_json(text)
+        if told:
+            return _from_json(told)
+    now = time.time() if now is None else now
+    found = _PRIORITY.match(text)
+    if not found:
+        return _timed(text, now) if not text.startswith("1 ") else (_rfc5424(text, None) or _timed(text, now))
+    priority, rest = int(found[1]) & 7, text[found.end() :]
+    modern = _rfc5424(rest, priority)
+    return modern or replace(_timed(rest, now), priority=priority)
+
+
+def _from_json(told: dict[str, str]) -> Frame:
+    priority = told.get("priority", "")
+    at = told.get("at")
+    return Frame(
+        message=_unstamped(told.get("message", "")),
+        program=_program(told.get("program", "")),
+        host=short_host(told.get("host")),
+        pid=told.get("pid"),
+        priority=int(priority) if priority.isdigit() else None,
+        at=float(at) if at else None,
+    )
+
+
+def _rfc5424(text: str, priority: int | None) -> Frame | None:
+    found = _RFC5424.match(text)
+    if not found:
+        return None
+    message = text[found.end() :].lstrip("\ufeff")
+    stamp = clock.ISO.match(found["time"])
+    at = clock.iso_time(stamp) if stamp else None
+    host = short_host(found["host"])
+    if found["program"] == "-":
+        tagged = _tagged(message, host_too=False)
+        return replace(tagged, host=host, priority=priority, at=at)
+    pid = None if found["pid"] == "-" else found["pid"]
+    return Frame(_unstamped(message), _program(found["program"]), host, pid, priority, at)
+
+
+def _timed(text: str, now: float) -> Frame:
+    """The line after its priority: some form of time, then host and tag."""
+    found = clock.CLASSIC.match(text)
+    if found and clock.is_month(found["mon"]):
+        at = clock.classic_time(found, now, time.gmtime(now).tm_year)
+        return replace(_tagged(text[found.end() :], host_too=True), at=at)
+    found = clock.ISO.match(text)
+    if found:
+        host_too = (found["comma"] or ".")[0] == "." and not found[0].rstrip().endswith(":")
+        return replace(_tagged(text[found.end() :], host_too=host_too), at=clock.iso_time(found))
+    found = clock.BRACKETED.match(text)
+    if found:
+        at = clock.classic_time(found, now, int(found["year1"]))
+        return Frame(text[found.end() :], "kernel", at=at)
+    found = clock.SINCE_BOOT.match(text)
+    if found:
+        return Frame(text[found.end() :], "kernel")
+    found = clock.UNIX.match(text)
+    if found and float(found["unix"]) < 4e9:
+        return replace(_tagged(text[found.end() :], host_too=True), at=float(found["unix"]))
+    found = clock.CLOCK.match(text)
+    if found:
+        return _tagged(text[found.end() :], host_too=True)
+    return _untimed(text)
+
+
+def _tagged(text: str, *, host_too: bool) -> Frame:
+    """`host program[pid]: message`, where `host` and the tag may be missing."""
+    found = _TAG.match(text)
+    if found and found["program"] not in _SHOUT and (host_too or not found["host"]):
+        host, program, pid = found["host"], found["program"], found["pid"]
+        sure = pid is not None or program in _NAMES or (host is not None and host_too)
+        if sure:
+            return Frame(_unstamped(text[found.end() :]), _program(program), short_host(host), pid)
+    found = _BARE_TAG.match(text)
+    if found:
+        return Frame(text[found.end() :], _program(found["program"]), None, found["pid"])
+    return _host_only(text) if host_too else Frame(_unstamped(text))
+
+
+def _host_only(text: str) -> Frame:
+    """`host program[pid] message` without a colon, or a host before a message without a tag."""
+    found = _HOST.match(text)
+    if not found or found["host"] in _SHOUT:
+        return Frame(text)
+    rest = text[found.end() :]
+    tag = _BARE_TAG.match(rest)
+    if tag:
+        return Frame(rest[tag.end() :], _program(tag["program"]), short_host(found["host"]), tag["pid"])
+    if clock.SINCE_BOOT.match(rest):
+        return Frame(_unstamped(rest), "kernel", short_host(found["host"]))
+    return Frame(text)
+
+
+def _untimed(text: str) -> Frame:
+    """A line without a time: `program[pid]: …`, `kernel: …`, or just the message."""
+    found = _TAG.match(text)
+    if found and found["program"] not in _SHOUT and (found["pid"] or found["program"] in _NAMES):
+        return Frame(_unstamped(text[found.end() :]), _program(found["program"]), short_host(found["host"]), found["pid"])
+    bare = _BARE_TAG.match(text)
+    if bare:
+        return Frame(text[bare.end() :], _program(bare["program"]), None, bare["pid"])
+    return Frame(text)
+
+
+def _program(name: str) -> str:
+    """A program's name: without its path, and without `.service` (journalctl --output=with-unit)."""
+    if name.startswith("/"):
+        name = name.rsplit("/", 1)[-1]
+    if name == "init.scope":
+        return "systemd"
+    return name.removesuffix(".service")
+
+
+def _unstamped(message: str) -> str:
+    """A kernel message without its seconds since boot."""
+    if message.startswith("["):
+        found = clock.SINCE_BOOT.match(message)
+        if found:
+            return message[found.end() :]
+    return message

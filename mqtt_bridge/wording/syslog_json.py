@@ -1,0 +1,47 @@
+"""Log lines in JSON: journald's export (`journalctl -o json`), Vector, GELF, and what looks like them."""
+
+import json
+from typing import Final
+
+_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "message": ("MESSAGE", "message", "short_message", "msg", "log"),
+    "host": ("_HOSTNAME", "hostname", "host", "HOSTNAME"),
+    "program": ("SYSLOG_IDENTIFIER", "appname", "app_name", "program", "ident", "_COMM", "_syslog_identifier", "tag"),
+    "pid": ("_PID", "SYSLOG_PID", "procid", "pid"),
+    "priority": ("PRIORITY", "priority", "level"),
+}
+_MICROSECONDS: Final = ("__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP")
+
+
+def _text(value: object) -> str | None:
+    """journald writes a message that is not UTF-8 as an array of bytes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list) and value and all(isinstance(n, int) and 0 <= n < 256 for n in value):
+        return bytes(value).decode("utf-8", "replace")
+    return None
+
+
+def read_json(text: str) -> dict[str, str] | None:
+    """The parts of a JSON log line by our names; None if it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    told: dict[str, str] = {}
+    for name, keys in _NAMES.items():
+        value = next((v for v in (_text(found.get(key)) for key in keys) if v is not None), None)
+        if value is not None:
+            told[name] = value
+    if "message" not in told:
+        return None
+    stamp = next((v for v in (_text(found.get(key)) for key in _MICROSECONDS) if v and v.isdigit()), None)
+    if stamp and len(stamp) < 18:
+        told["at"] = str(int(stamp) / 1e6)
+    return told
