@@ -163,5 +163,5 @@ def test_the_script_sets_the_very_template(tmp_path: Path) -> None:
     assert base64.b64decode(sent["body"]).decode() == TEMPLATE.rstrip("\n")
     assert [one.split(",")[0] for one in sent["header"]] == ["name=Content-Type", "name=Authorization"]
     assert base64.b64decode(sent["secret"][0].partition("value=")[2]) == b"s3cret"
-    assert params(matcher[2:]) == {"name": "proxmox-mcp", "target": ["proxmox-mcp"]}
+    assert params(matcher[2:]) == {"name": "to-proxmox-mcp", "target": ["proxmox-mcp"]}
     assert test == ["create", "/cluster/notifications/targets/proxmox-mcp/test"]
