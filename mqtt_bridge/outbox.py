@@ -24,6 +24,7 @@ WINDOW = 200  # events published at once; the next as many are read meanwhile
 LIVE = 1000  # events that wait for a reader in this process; the oldest give way, counted
 PAUSE = 1.0  # seconds before the journal is tried again
 NO_TOPIC = "its site or kind cannot stand in a topic"
+REFUSED = "The broker refuses events ({reason})."
 HANG_UPS, HUNG_UP = 3, "it hangs up on it"
 _LEVELS = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # a broker hangs up on a topic with control characters
 
@@ -47,7 +48,8 @@ class Outbox:
         self._refused: set[int] = set()
         self._poison: set[int] = set()  # the broker hangs up on these
         self._width, self._hung_up = WINDOW, 0
-        self._refusal = self._failure = ""
+        self._refusal = ""
+        self._failures: dict[str, str] = {}
         self._to_mark = asyncio.Event()
         self._unwatch: Callable[[], None] = lambda: None
         self._marker: asyncio.Task[None] | None = None
@@ -72,7 +74,7 @@ class Outbox:
     @property
     def problem(self) -> str:
         """What goes wrong at present, in a sentence; else empty."""
-        return self._failure or self._refusal
+        return next(iter(self._failures.values()), self._refusal)
 
     def _on_stored(self, new: Sequence[Stored]) -> None:
         self._lists.add(new)
@@ -147,7 +149,7 @@ class Outbox:
         except BrokerUnreachableError:
             self._narrow(part)
             raise
-        self._width, self._hung_up = min(WINDOW, self._width * 2), 0
+        self._width, self._hung_up = min(WINDOW, self._width + max(1, self._width // 4)), 0
         for topic, stored in zip(topics, part, strict=True):
             if reason := next(reasons) if topic else NO_TOPIC:
                 self._refuse(stored.seq, reason)
@@ -158,7 +160,7 @@ class Outbox:
 
     def _narrow(self, part: Sequence[Stored]) -> None:
         """Before MQTT 5 a broker hangs up on what is too large for it: find that one, and go on without it."""
-        self._width = max(1, self._width // 4)
+        self._width = max(1, self._width // 10)  # each attempt costs a longer pause before the next connection
         self._hung_up = self._hung_up + 1 if len(part) == 1 else 0
         if self._hung_up >= HANG_UPS:
             self._hung_up = 0
@@ -168,16 +170,19 @@ class Outbox:
     def _refuse(self, seq: int, reason: str) -> None:
         if not self._refusal:
             log.error("The broker refuses an event (%s); it stays in the journal.", reason)
-        self._refusal = f"The broker refuses events ({reason})."
+        self._refusal = REFUSED.format(reason=reason)
         self.stats["refused"] += 1
         self._refused.add(seq)
         self._to_mark.set()
 
     async def _retry(self) -> None:
         """What was refused before may pass now: an ACL was corrected, a limit raised."""
-        await self._patiently(self._mark_once)
-        self._refusal = ""
-        await self._patiently(self._journal.retry)
+        self._refusal = REFUSED.format(reason=HUNG_UP) if self._poison else ""
+        with suppress(JournalError):  # what can be read is published all the same
+            await self._mark_once()
+            await self._journal.retry()
+        self._refused |= self._poison
+        self._to_mark.set()
 
     async def _read(self, after: int) -> list[Stored]:
         found: list[Stored] = []
@@ -185,7 +190,7 @@ class Outbox:
         async def read() -> None:
             found.extend(await self._journal.unpublished(after, WINDOW))
 
-        await self._patiently(read)
+        await self._patiently("read", read)
         return found
 
     # --- marks -------------------------------------------------------------------------------------------------------
@@ -194,7 +199,7 @@ class Outbox:
         while True:
             await self._to_mark.wait()
             self._to_mark.clear()
-            await self._patiently(self._mark_once)
+            await self._patiently("mark", self._mark_once)
 
     async def _mark_once(self) -> None:
         acknowledged, refused = tuple(self._acknowledged), tuple(self._refused)
@@ -203,18 +208,18 @@ class Outbox:
         await self._journal.refused(refused)
         self._refused.difference_update(refused)
 
-    async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
+    async def _patiently(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
         """A journal that fails is tried again until it works: what is in it is still to be published."""
         while True:
             try:
                 await work()
             except JournalError as error:
-                if self._failure != str(error):
-                    log.error("The outbox waits: %s", error)  # noqa: TRY400 -- the sentence says it all
-                self._failure = str(error)
+                if what not in self._failures:
+                    log.error("The outbox waits (%s): %s", what, error)  # noqa: TRY400 -- the sentence says it all
+                self._failures[what] = str(error)
                 await asyncio.sleep(PAUSE)
             else:
-                self._failure = ""
+                self._failures.pop(what, None)
                 return
 
     # --- to readers in this process ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The file under the journal: its place, its rights, its version, and what happens when the disk does not play along."""
+"""The file under the journal: its place, its rights, its version, and a disk that does not play along."""
 
 import json
 import shutil
