@@ -13,6 +13,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_AS_WINDOWS = {"iso8859-1": "cp1252", "ascii": "cp1252"}  # what browsers and mail programs take them for
 _MOSTLY_ASCII = ("iso-2022", "utf-7", "utf7", "hz", "utf-16", "utf16", "utf-32", "utf32")
 
 
@@ -24,7 +25,7 @@ def decoded(octets: bytes, declared: str | None = None) -> str:
     name = _known(declared)
     if name and name.startswith(_MOSTLY_ASCII):
         return octets.decode(name, "replace")
-    for candidate in ("utf-8", name or _guess(octets)):
+    for candidate in ("utf-8", _AS_WINDOWS.get(name or "", name) or _guess(octets)):
         try:
             return octets.decode(candidate)
         except UnicodeError:
@@ -63,6 +64,8 @@ def _guess(octets: bytes) -> str:
 
 
 def _best_effort(octets: bytes) -> str:
-    """A text cut within a character is UTF-8 still; anything else is read as Windows reads it."""
+    """A text cut within a character is UTF-8 still; one that is mostly not is read as Windows reads it."""
     text = octets.decode("utf-8", "replace")
-    return text if text.count("\ufffd") <= 1 + len(text) // 1000 else octets.decode("cp1252", "replace")
+    broken, foreign = text.count("\ufffd"), len(text) - len(text.encode("ascii", "ignore"))
+    cut = broken == 1 and text.endswith("\ufffd")
+    return text if cut or foreign > 2 * broken else octets.decode("cp1252", "replace")

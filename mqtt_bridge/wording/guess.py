@@ -1,6 +1,7 @@
 """Which channel a text came over, when nobody says."""
 
 import re
+from typing import Any
 
 from mqtt_bridge.wording.charset import as_bytes, as_text
 from mqtt_bridge.wording.headers import split_head
@@ -26,8 +27,9 @@ def guess_channel(raw: str | bytes) -> Channel:
     """The channel whose texts look like `raw`; what looks like none is read as the body of a mail."""
     head = raw[:_GUESS_LIMIT]
     text = as_text(head).strip()
-    if text[:1] in ("{", "["):
-        return _of_json(text)
+    data = parsed(text)
+    if data is not None or text[:1] in ("{", "["):
+        return _of_data(data)
     if split_head(as_bytes(head))[0]:
         return "email"
     if _TASK_END.search(text) or _TASK_LINE.match(text):
@@ -39,7 +41,6 @@ def guess_channel(raw: str | bytes) -> Channel:
     return "zed" if text.startswith("ZFS has ") else "email"
 
 
-def _of_json(text: str) -> Channel:
-    data = parsed(text)
+def _of_data(data: Any) -> Channel:
     keys = set(data) if isinstance(data, dict) else set()
     return next((channel for needed, channel in _BY_KEYS if needed <= keys), "webhook")

@@ -37,7 +37,7 @@ def parsed(text: str) -> Any:
 
 
 def _whole(text: str) -> Any:
-    if _too_deep(text):
+    if too_deep(text):
         return None
     try:
         return json.loads(text, strict=False)
@@ -45,8 +45,8 @@ def _whole(text: str) -> Any:
         return None
 
 
-def _too_deep(text: str) -> bool:
-    """Counting every bracket, in strings too: more than enough for whatever anyone sends on purpose."""
+def too_deep(text: str) -> bool:
+    """More than DEPTH brackets open, those within strings counted too."""
     depth = 0
     for bracket in re.finditer(r"[\[\]{}]", text):
         depth += 1 if bracket[0] in "[{" else -1

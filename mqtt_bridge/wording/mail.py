@@ -1,5 +1,7 @@
 """Mail: notifications of Proxmox, of zed, smartd and mdadm, and any other mail of the system."""
 
+from codecs import BOM_UTF8
+
 from mqtt_bridge.wording import notification
 from mqtt_bridge.wording.charset import as_bytes
 from mqtt_bridge.wording.headers import sending_host
@@ -10,7 +12,7 @@ from mqtt_bridge.wording.verdict import Verdict
 
 def read_mail(raw: str | bytes, now: float | None = None) -> Verdict:  # noqa: ARG001 -- a mail tells its year
     """The verdict on a mail or its body; of a forwarded mail on the inner one, if the outer says nothing."""
-    letter = opened(as_bytes(raw))
+    letter = opened(as_bytes(raw).removeprefix(BOM_UTF8))
     notice = _notice(letter)
     found = notification.recognized(notice)
     for inner in () if found else letter.inner:

@@ -74,6 +74,8 @@ def _collect(headers: Mapping[str, str], body: bytes, depth: int, found: _Found)
     boundary = parameter(content_type, "boundary") or (_boundary_of(body) if kind.startswith("multipart/") else None)
     if boundary and kind.startswith("multipart/") and depth < DEPTH:
         for part in _parts(body, boundary.encode("utf-8", "replace")):
+            if found.room <= 0 or found.parts <= 0:
+                return
             _collect(*split_part(part), depth + 1, found)
     elif kind == "message/rfc822" and depth < DEPTH:
         found.inner.append(_letter(_transferred(headers, body), depth + 1))

@@ -8,7 +8,7 @@ from typing import Any
 from mqtt_bridge.wording import notification
 from mqtt_bridge.wording.charset import as_text
 from mqtt_bridge.wording.html_text import looks_like_html, text_of, without_tags
-from mqtt_bridge.wording.loose_json import members, nested, parsed
+from mqtt_bridge.wording.loose_json import members, nested, parsed, too_deep
 from mqtt_bridge.wording.notice import Notice, moment, short_name
 from mqtt_bridge.wording.proxmox_rules import TYPES
 from mqtt_bridge.wording.verdict import Verdict
@@ -30,8 +30,8 @@ _FENCE = re.compile(r"^[ \t]*```[\w-]{0,20}[ \t]?", re.MULTILINE)
 
 def read_push(raw: str | bytes, now: float | None = None) -> Verdict:  # noqa: ARG001 -- bodies tell their year
     """The verdict on a Gotify message, a webhook's body or a Discord message."""
-    truncated = len(raw) > LIMIT
     text = as_text(raw[:LIMIT])
+    truncated = len(raw) > LIMIT or (text.lstrip()[:1] in ("{", "[") and too_deep(text))
     data = parsed(text)
     return notification.read(_plain(text, truncated=truncated) if data is None else _read(data, truncated=truncated))
 

@@ -20,7 +20,7 @@ _TABLE = re.compile(
 _LOG = re.compile(r"\b(?:INFO|ERROR): (?:Starting Backup|Finished Backup|Backup) of (?:VM|CT) [1-9]\d{2,8}\b")
 _ROW = re.compile(
     r"[ \t|>`*]{0,12}(?P<vmid>[1-9]\d{2,8})[ \t|]"
-    r"(?:.{0,200}?[ \t|])??(?P<status>ok|err|error|failed|fail|todo|warn|warning)[ \t|]{1,60}"
+    r"(?:.{0,200}?[ \t|])??(?P<status>ok|err|error|failed|fail|aborted|todo|warn|warning)[ \t|]{1,60}"
     r"(?:[\d-]|n/a|null|$)",
     re.IGNORECASE,
 )
@@ -40,6 +40,7 @@ _TOTALS = (
 )
 _STATUS = {"ok": True, "warn": True, "warning": True, "todo": None}
 _ROWS = 5000
+_GUESTS = 2000
 _SHOWN_ERRORS = 20
 
 
@@ -48,7 +49,7 @@ def read(notice: Notice) -> Verdict | None:
     title = _TITLE.search(notice.head[:2000])
     if not title and not _is_report(notice):
         return None
-    text = notice.body
+    text = notice.text
     guests = _guests(text)
     ok = _outcome(notice, title, guests)
     kind = "backup.job.finished" if ok else "backup.job.failed"
@@ -78,10 +79,11 @@ def _guests(text: str) -> dict[int, bool | None]:
     guests: dict[int, bool | None] = {}
     for pattern, outcome in ((_STARTED, None), (_FINISHED, True), (_FAILED, False)):
         for found in pattern.finditer(text):
-            guests[int(found[1])] = outcome
+            if len(guests) < _GUESTS or int(found[1]) in guests:
+                guests[int(found[1])] = outcome
     for vmid, status in _table(text):
         guests[vmid] = _STATUS.get(status, False)
-    return guests
+    return dict(sorted(guests.items())[:_GUESTS])
 
 
 def _table(text: str) -> Iterator[tuple[int, str]]:
