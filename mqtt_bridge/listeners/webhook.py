@@ -93,7 +93,7 @@ class WebhookListener:
 
     async def _serve(self, intake: Intake) -> None:
         receiver = _Receiver(self._settings, self._sites, self._limits, self._clock, intake)
-        tls = await asyncio.to_thread(_tls, self._settings)
+        tls = await asyncio.to_thread(tls_context, self._settings)
         settings = self._settings
         async with HttpServer(
             receiver.answer, settings.host, settings.port, reject=intake.reject, limits=self._limits, tls=tls
@@ -121,7 +121,8 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _tls(settings: WebhookInSettings) -> ssl.SSLContext | None:
+def tls_context(settings: WebhookInSettings) -> ssl.SSLContext | None:
+    """None: plain HTTP. Raises OSError where the files cannot be used."""
     if not settings.cert_file:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
