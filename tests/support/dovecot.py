@@ -1,11 +1,11 @@
 """A real Dovecot on a free port of loopback, to be stopped, frozen and restarted; mails are delivered as a mailer does."""
 
 import asyncio
-import getpass
 import grp
 import imaplib
 import itertools
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -38,7 +38,7 @@ listen = 127.0.0.1
 {users}
 first_valid_uid = 0
 first_valid_gid = 0
-mail_location = maildir:{home}/mail:LAYOUT=fs
+mail_location = maildir:{run}/mail:LAYOUT=fs
 mail_uid = {user}
 mail_gid = {group}
 disable_plaintext_auth = no
@@ -56,7 +56,7 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = home={home} allow_all_users=yes
+  args = home={run} allow_all_users=yes
 }}
 service anvil {{
   chroot =
@@ -115,6 +115,8 @@ class Dovecot:
         self.port, self.tls_port = free_port(), free_port()
         self.run = Path(tempfile.mkdtemp(prefix="dovecot-"))  # pytest's own folders are closed to its login processes
         self.run.chmod(0o755)
+        self.mail.mkdir()
+        self._give(self.mail)
         (self.run / "passwd").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
         try:
             await self.start()
@@ -129,12 +131,21 @@ class Dovecot:
         await self.stop()
         shutil.rmtree(self.run, ignore_errors=True)
 
+    @property
+    def mail(self) -> Path:
+        return self.run / "mail"
+
+    def _give(self, path: Path) -> None:
+        if os.getuid() == 0:
+            shutil.chown(path, "nobody", pwd.getpwnam("nobody").pw_gid)
+
     async def start(self) -> None:
         file = self.home / "dovecot.conf"
-        me, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
-        # root may not be its user for what faces the network; anybody else can only be themselves
-        users = "" if me == "root" else _ONE_USER.format(user=me, group=group)
-        names = {"home": self.home, "run": self.run, "user": me, "group": group, "users": users}
+        # root may be neither the owner of mail nor face the network; anybody else can only be themselves
+        me = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+        group = grp.getgrgid(me.pw_gid).gr_name
+        users = "" if os.getuid() == 0 else _ONE_USER.format(user=me.pw_name, group=group)
+        names = {"home": self.home, "run": self.run, "user": me.pw_name, "group": group, "users": users}
         ports = {"port": self.port, "tls_port": self.tls_port}
         file.write_text(
             _CONFIG.format(**names, **ports, certificate=self.certificate, more="\n".join(self.config)),
@@ -179,20 +190,23 @@ class Dovecot:
 
     def deliver(self, mail: bytes, folder: str = "", *, arrived: float | None = None) -> None:
         """As a local mailer does: written aside, then renamed into place."""
-        box = self.home / "mail" / folder
-        for part in ("tmp", "new", "cur"):
-            (box / part).mkdir(parents=True, exist_ok=True)
+        box = self.mail / folder
+        for part in (box, *(box / each for each in ("tmp", "new", "cur"))):
+            if not part.exists():
+                part.mkdir(parents=True)
+                self._give(part)
         name = f"{next(_number):08d}.{os.getpid()}.test"
         (box / "tmp" / name).write_bytes(mail)
         if arrived is not None:
             os.utime(box / "tmp" / name, (arrived, arrived))
+        self._give(box / "tmp" / name)
         (box / "tmp" / name).rename(box / "new" / name)
 
     def forget_uids(self, folder: str = "") -> None:
         """While it is stopped: at the next start the folder has another UIDVALIDITY and new UIDs."""
-        for file in (self.home / "mail" / folder).glob("dovecot*"):
+        for file in (self.mail / folder).glob("dovecot*"):
             file.unlink()
-        for file in (self.home / "mail").glob("dovecot-uidvalidity*"):
+        for file in self.mail.glob("dovecot-uidvalidity*"):
             file.unlink()
 
     def client(self) -> imaplib.IMAP4:
