@@ -150,13 +150,11 @@ def _widen(made: socket.socket) -> None:
 def explained(error: OSError, place: Place) -> CannotListenError:
     """What stands in the way, and what can be done about it."""
     if error.errno in (errno.EACCES, errno.EPERM):
+        python = os.path.realpath(sys.executable)
         return CannotListenError(
-            f"Port {place.port} needs privileges that this process does not have.",
-            cure=f"One of three: give them to the program (sudo setcap cap_net_bind_service=+ep "
-            f"{os.path.realpath(sys.executable)}); or set {place.port_key} to a port above 1023, such as "
-            f"{place.port + 10_000}, and send there or redirect to it (iptables -t nat -A PREROUTING -p udp --dport "
-            f"{place.port} -j REDIRECT --to-ports {place.port + 10_000}, and the same for tcp); or, in a systemd unit, "
-            f"AmbientCapabilities=CAP_NET_BIND_SERVICE.",
+            f"Port {place.port} needs privileges.",
+            cure=f"Either `setcap cap_net_bind_service=+ep {python}`, or {place.port_key}={place.port + 10_000} and send "
+            f"there (or redirect {place.port} to it), or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit.",
         )
     if error.errno == errno.EADDRINUSE:
         return CannotListenError(
