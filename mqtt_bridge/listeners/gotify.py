@@ -134,7 +134,7 @@ class _Session:
             return
         await self._learn_names(messages)
         readable = [one for one in messages if one.content is not None]
-        found = [self._reader.report(one) for one in readable]
+        found = await asyncio.to_thread(lambda: [self._reader.report(one) for one in readable])
         reports = [report for report in found if report]
         cursor = self._cursor.after(messages)
         while True:

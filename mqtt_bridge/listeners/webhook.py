@@ -22,11 +22,13 @@ from mqtt_bridge.listeners.http_token import TokenGate
 from mqtt_bridge.listeners.reposts import Reposts
 from mqtt_bridge.settings.listening import WebhookInSettings
 from mqtt_bridge.settings.local import is_loopback
-from mqtt_bridge.wording import Channel, classify
+from mqtt_bridge.wording import Channel, Verdict, classify
 
 log = logging.getLogger(__name__)
 
 AGAIN = 10.0  # seconds between two attempts to listen
+LARGE = 16 * 1024  # bytes of a body that is read in a thread: a log of a megabyte takes most of a second
+READERS = 2  # such threads at once
 RETRY_AFTER = "5"  # seconds, told to a sender whose notification could not be taken
 _PATH = re.compile(r"/+(?:([a-z0-9_-]{1,64})/+)?(webhook|proxmox|message|version|health)/*|/*")
 _METHODS = {
@@ -150,6 +152,7 @@ class _Receiver:
         self._intake = intake
         self._gate = TokenGate(settings.token)
         self._reposts = Reposts(clock)
+        self._readers = asyncio.Semaphore(READERS)
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Success only once it is committed; failures are told in Gotify's form, whoever asks."""
@@ -174,7 +177,7 @@ class _Receiver:
             raise _RefusedError(400, "empty body", "the body is empty: the template is missing in the target")
         if what == "message":
             return await self._gotify(request, body, site)
-        report = self._report(request, "webhook", body, site)
+        report = await self._report(request, "webhook", body, site)
         await self._intake([report])
         return {"accepted": True, "kind": report.verdict.kind, "severity": report.verdict.severity}
 
@@ -182,7 +185,8 @@ class _Receiver:
         message = message_of(body, request.content_type)
         if message is None:
             raise _RefusedError(400, "no message", "a JSON object with a field `message` is needed")
-        report = self._report(request, "gotify", json.dumps(message, ensure_ascii=False).encode(errors="replace"), site)
+        text = json.dumps(message, ensure_ascii=False).encode(errors="replace")
+        report = await self._report(request, "gotify", text, site)
         await self._intake([report])
         return created(message, report.identity, self._clock())
 
@@ -197,8 +201,8 @@ class _Receiver:
         if not self._settings.token and "Origin" in request.headers:
             raise _RefusedError(403, "from a browser", "no web page may post here while no token is set")
 
-    def _report(self, request: web.BaseRequest, channel: Channel, body: bytes, site: str | None) -> Report:
-        verdict = classify(channel, body, now=self._clock())
+    async def _report(self, request: web.BaseRequest, channel: Channel, body: bytes, site: str | None) -> Report:
+        verdict = await self._read(channel, body)
         key = request.headers.get("Idempotency-Key", "")[:200]
         return Report(
             identity=self._reposts.identity(channel, body, verdict.at, key),
@@ -207,6 +211,13 @@ class _Receiver:
             site=site,
             metadata={"format": channel, "sender": request.remote or ""},
         )
+
+    async def _read(self, channel: Channel, body: bytes) -> Verdict:
+        now = self._clock()
+        if len(body) < LARGE:
+            return classify(channel, body, now=now)
+        async with self._readers:
+            return await asyncio.to_thread(classify, channel, body, now=now)
 
 
 def _where(request: web.BaseRequest) -> tuple[str | None, str]:
