@@ -1,8 +1,8 @@
 """What the inventories know, for those who ask in passing: which site a node is of, what state a guest is in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from mqtt_bridge.model import GuestState, NodeState
+from mqtt_bridge.model import GuestState, NodeState, SiteStatus
 from mqtt_bridge.proxmox.backup_server import BackupServerInventory
 from mqtt_bridge.proxmox.inventory import Inventory
 
@@ -43,3 +43,20 @@ class InventoryWorld:
             return host
         short = host.split(".", 1)[0].casefold()
         return next((name for name in records if name.casefold() == short), None)
+
+    def guests(self, site: str) -> Iterator[GuestState]:
+        """The guests of a site by VMID."""
+        inventory = self._inventories.get(site)
+        records = inventory.guests.records if isinstance(inventory, Inventory) else {}
+        return (record.state for _, record in sorted(records.items()) if record.state)
+
+    def nodes(self, site: str) -> Iterator[NodeState]:
+        """The nodes of a site by name."""
+        inventory = self._inventories.get(site)
+        records = inventory.nodes.records if inventory else {}
+        return (record.state for _, record in sorted(records.items()) if record.state)
+
+    def status(self, site: str) -> SiteStatus | None:
+        """Whether the site's API answers; None before the first poll."""
+        inventory = self._inventories.get(site)
+        return inventory.pulse.status if inventory else None

@@ -29,7 +29,6 @@ LATER: tuple[Row, ...] = (
     Row("AGENT_*", "general", "", part="the agent", shared=True),
     *_rows("general", "the heartbeat ping", "secret:HEARTBEAT_URL"),
     *_rows("permission", "control over MQTT", "MQTT_ALLOW=read", "MQTT_COMMANDS=false"),
-    *_rows("permission", "control from Discord", "DISCORD_ALLOW=read"),
     *_rows("permission", "control by rules", "RULES_ALLOW=read"),
     *_rows("permission", "downloading images", "IMAGE_URL_ALLOWLIST"),
     *_rows("approval", "approving actions", "APPROVAL_TIMEOUT=15m", "secret:APPROVERS", "APPROVAL_MQTT=off"),

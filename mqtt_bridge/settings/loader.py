@@ -75,7 +75,9 @@ def _assemble(sources: Sources) -> Settings:
         section, _, name = row.into.partition(".")
         if section in fields and (value := sources.value(row)) is not None:
             fields[section][name] = Secret(value) if row.secret else value
-    permission = {key: frozenset(value) for key, value in fields["permission"].items()}
+    permission: dict[str, Any] = {
+        key: value if isinstance(value, str) else frozenset(value) for key, value in fields["permission"].items()
+    }
     mqtt = fields["mqtt"]
     host, port = sources.value(ROWS["MQTT_HOST"]) or (None, None)
     mqtt |= {"host": host, "port": sources.value(ROWS["MQTT_PORT"]) or port or (8883 if mqtt["tls"] else 1883)}

@@ -177,6 +177,14 @@ FIXED: tuple[Row, ...] = (
         v.choice(*LEVELS),
         "read",
     ),
+    Row(
+        "DISCORD_ALLOW",
+        "permission",
+        "What members with a role of DISCORD_IN_ROLES may do by commands in Discord.",
+        v.choice(*LEVELS),
+        "read",
+        into="permission.discord_allow",
+    ),
     Row("PROXMOX_ALLOW_ELEVATED", "permission", "true is MCP_ALLOW=exec: everything.", v.BOOLEAN, "false"),
     Row(
         "PROXMOX_NODE_ALLOWLIST",

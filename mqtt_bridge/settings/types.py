@@ -120,6 +120,7 @@ class PermissionSettings:
     """What may be done, and to what. An allow-list that is None allows everything."""
 
     mcp_allow: Level = "read"
+    discord_allow: Level = "read"
     node_allowlist: frozenset[str] | None = None
     vmid_allowlist: frozenset[int] | None = None
     pool_allowlist: frozenset[str] | None = None
