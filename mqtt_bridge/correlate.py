@@ -67,6 +67,11 @@ class Book:
         rows = (self._index.get(key, ()) for key in account.keys)
         return frozenset(one.correlation for row in rows for one in row if one.told_again(account))
 
+    def ruled_out(self, account: Account) -> frozenset[str]:
+        """The happenings on the same target that this account cannot be of."""
+        rows = (self._index.get(key, ()) for key in account.keys)
+        return frozenset(one.correlation for row in rows for one in row if one.distance(account) is None)
+
     def incident(self, account: Account) -> Happening | None:
         """What this account belongs to without being the same: a guest's end on a node that was lost."""
         candidates = self._index.get(account.incident, ()) if account.incident else ()
@@ -135,9 +140,10 @@ class Correlator:
         account = account_of(event)
         rank = TRUSTS.index(event.trust)
         without = self._books[event.trust].told_again(account)
-        found = self._first(TRUSTS[: rank + 1], account, without)
-        if found is None:
-            found = self._first(TRUSTS[rank + 1 :], account, without)
+        found = self._nearest(TRUSTS[: rank + 1], account, without)
+        if found is None and rank + 1 < len(TRUSTS):
+            known = (self._books[trust].ruled_out(account) for trust in TRUSTS[: rank + 1])
+            found = self._nearest(TRUSTS[rank + 1 :], account, without.union(*known))
         correlation = self._correlation(event, account, rank, found)
         duplicate = self._duplicate(account, rank, correlation)
         self._remember(event, account, correlation, duplicate or event.id)
@@ -161,9 +167,10 @@ class Correlator:
             for trust in TRUSTS[rank:]:
                 self._books[trust].close(account)
 
-    def _first(self, trusts: Iterable[Trust], account: Account, without: frozenset[str]) -> Happening | None:
-        found = (self._books[trust].find(account, without=without) for trust in trusts)
-        return next((one for one in found if one is not None), None)
+    def _nearest(self, trusts: Iterable[Trust], account: Account, without: frozenset[str]) -> Happening | None:
+        """The nearest; of equally near ones the most trusted."""
+        found = [one for trust in trusts if (one := self._books[trust].find(account, without=without)) is not None]
+        return min(found, key=lambda one: one.distance(account) or 0.0, default=None)
 
     def observe(self, event: Event) -> None:
         """Of what is not stored only what it ends counts: otherwise a filtered recovery would hide the next failure."""

@@ -25,7 +25,9 @@ class Happening:
         self.failed: bool | None = None
         self.job: str | None = None
         self.node: str | None = None
-        self.members: frozenset[int] | None = account.members
+        self.members = account.members
+        if account.phase == "part" and account.guest is not None:
+            self.members = frozenset((account.guest,))
         self.whole = False  # the job itself was seen, not only one of its guests
         self.upids: dict[str, str] = {}
         self.channels: dict[tuple[str, str], float] = {}
@@ -83,8 +85,13 @@ class Happening:
             if self.failed is not account.failed or abs(at - self.ended) > family.window:
                 return None
             return abs(at - self.ended)
-        begin = self.started if self.started is not None else self.first
-        return at - begin if -SLACK <= at - begin <= family.span else None
+        if self.started is not None:
+            return at - self.started if -SLACK <= at - self.started <= family.span else None
+        if account.started is not None and self.first < account.started - SLACK:
+            return None
+        alone = account.members is not None and len(account.members) == 1  # ends as soon as its guest has
+        reach = family.window if alone else family.span
+        return at - self.first if -SLACK <= at - self.first <= reach else None
 
     def _part_distance(self, account: Account) -> float | None:
         at, family = account.at, self.family
@@ -94,7 +101,7 @@ class Happening:
             return abs(at - self.started) if -SLACK <= at - self.started <= family.span else None
         if self.ended is not None:
             listed = self.members is not None and account.guest in self.members
-            reach = family.span if listed else family.window
+            reach = family.span if listed and len(self.members or ()) > 1 else family.window
             return abs(self.ended - at) if self.ended - at <= reach else None
         return abs(at - self.last) if abs(at - self.last) <= family.window else None
 
