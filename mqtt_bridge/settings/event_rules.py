@@ -32,6 +32,8 @@ def listeners(sources: Sources, report: Report) -> None:
         _reachable(name, sources, report)
     if sources.has("EVENT_SMTP_USERNAME") != sources.has("EVENT_SMTP_PASSWORD"):
         report.problem("EVENT_SMTP_USERNAME", "and EVENT_SMTP_PASSWORD go together: set both or none.")
+    if sources.has("EVENT_WEBHOOK_CERT_FILE") != sources.has("EVENT_WEBHOOK_KEY_FILE"):
+        report.problem("EVENT_WEBHOOK_CERT_FILE", "and EVENT_WEBHOOK_KEY_FILE go together: set both or none.")
     warning, error = (sources.value(_ROWS[f"EVENT_WS_STORAGE_{level}"]) for level in ("WARNING", "ERROR"))
     if warning and error and warning > error:
         report.problem("EVENT_WS_STORAGE_WARNING", "is above EVENT_WS_STORAGE_ERROR: exchange them.")
