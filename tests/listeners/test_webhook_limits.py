@@ -272,33 +272,44 @@ header_names = st.sampled_from(
 visible = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), max_size=40)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    method=st.sampled_from(["POST", "PUT", "GET", "PATCH", "X"]),
-    path=st.sampled_from(["/webhook", "/message", "/", "/x", "/version", "//", "/webhook?token=%ff", "*"]) | visible,
-    headers=st.lists(st.tuples(header_names, visible), max_size=4),
-    body=st.binary(max_size=400) | st.text(max_size=200).map(str.encode),
-    right=st.booleans(),
+requests = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(["POST", "PUT", "GET", "PATCH", "X"]),
+        "path": st.sampled_from(["/webhook", "/message", "/", "/x", "/version", "//", "/webhook?token=%ff"]) | visible,
+        "headers": st.lists(st.tuples(header_names, visible), max_size=4),
+        "body": st.binary(max_size=400) | st.text(max_size=200).map(str.encode),
+        "right": st.booleans(),
+    }
 )
-def test_any_request_gets_an_answer_or_is_cut_off(
-    method: str, path: str, headers: list[tuple[str, str]], body: bytes, right: bool
-) -> None:
-    """And the next good one is taken: nothing that is sent breaks the listener."""
 
-    async def run() -> None:
-        lines = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in headers)]
-        lines += [f"Authorization: Bearer {TOKEN}"] if right else []
-        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1")
-        intake = Remembering()
-        async with listening(intake, head=0.3, body=0.3, life=1.0) as port:
-            answer = await talk(port, head + body)
-            assert status(answer) in {0, 200, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 431}
-            assert status(await talk(port, HEAD + b"Content-Length: 2\r\n\r\n[]")) == 200
-            assert intake.reports
 
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("mqtt_bridge.listeners.http_token.FIRST", 0.001)
-    try:
-        asyncio.run(run())
-    finally:
-        monkey.undo()
+async def survive(sent: dict[str, Any]) -> None:
+    """It is answered or cut off, and the next good one is taken: nothing that is sent breaks the listener."""
+    body = sent["body"]
+    lines = [f"{sent['method']} {sent['path']} HTTP/1.1", "Host: x"]
+    lines += [f"{name}: {value}" for name, value in sent["headers"]]
+    lines += [f"Authorization: Bearer {TOKEN}"] if sent["right"] else []
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1")
+    intake = Remembering()
+    async with listening(intake, head=0.3, body=0.3, life=1.0) as port:
+        answer = await talk(port, head + body)
+        assert status(answer) in {0, 200, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 431}
+        assert status(await talk(port, HEAD + b"Content-Length: 2\r\n\r\n[]")) == 200
+        assert intake.reports
+
+
+def fuzz(examples: int) -> None:
+    """So many random requests, each to a listener of its own."""
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(sent=requests)
+    def one(sent: dict[str, Any]) -> None:
+        asyncio.run(survive(sent))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mqtt_bridge.listeners.http_token.FIRST", 0.001)
+        one()
+
+
+def test_any_request_gets_an_answer_or_is_cut_off() -> None:
+    fuzz(150)

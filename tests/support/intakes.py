@@ -67,7 +67,7 @@ async def until(done: Callable[[], Any], seconds: float = 5.0) -> None:
 
 @asynccontextmanager
 async def running(listener: Listener, intake: Remembering, *, wait: bool = True) -> AsyncIterator[Remembering]:
-    """Run it, and wait until it is well (or has said why not)."""
+    """Run it on this intake, and wait until it is well (or has said why not)."""
     task = asyncio.create_task(listener.run(intake))
     try:
         if wait:
