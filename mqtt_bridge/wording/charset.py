@@ -22,10 +22,10 @@ def decoded(octets: bytes, declared: str | None = None) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if octets.startswith(mark):
             return octets[len(mark) :].decode(encoding, "replace")
-    name = _known(declared)
+    name = _known(declared) or _wide(octets)
     if name and name.startswith(_MOSTLY_ASCII):
         return octets.decode(name, "replace")
-    for candidate in ("utf-8", _AS_WINDOWS.get(name or "", name) or _guess(octets)):
+    for candidate in ("utf-8", _AS_WINDOWS.get(name or "", name) or "cp1252"):
         try:
             return octets.decode(candidate)
         except UnicodeError:
@@ -53,14 +53,13 @@ def _known(declared: str | None) -> str | None:
         return None
 
 
-def _guess(octets: bytes) -> str:
+def _wide(octets: bytes) -> str | None:
     """UTF-16 without its mark has a zero in every second place of Latin text."""
     head = octets[:400]
-    if len(head) >= 8 and head[1::2].count(0) > len(head) * 0.4:  # noqa: PLR2004 -- nearly every second of two
-        return "utf-16-le"
-    if len(head) >= 8 and head[0::2].count(0) > len(head) * 0.4:  # noqa: PLR2004 -- the same, the other way round
-        return "utf-16-be"
-    return "cp1252"
+    for offset, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(head) >= 8 and head[offset::2].count(0) > len(head) * 0.4:  # noqa: PLR2004 -- nearly half of all
+            return name
+    return None
 
 
 def _best_effort(octets: bytes) -> str:

@@ -151,10 +151,11 @@ def test_any_bytes(raw: bytes) -> None:
 _LINES = st.sampled_from(
     [
         "Content-Type: multipart/mixed; boundary=x", "Content-Type: text/html", "Content-Transfer-Encoding: base64",
-        "Content-Transfer-Encoding: quoted-printable", "Content-Type: message/rfc822", "--x", "--x--", "", "<table><tr>",
+        "Content-Transfer-Encoding: quoted-printable", "Content-Type: message/rfc822", "--x", "--x--", "",
+        "<table><tr>",
         "Subject: =?utf-8?B?UMO8?=", "VMID NAME STATUS", "100 a ok 3s", "ZFS has finished a scrub:",
-        " state: ONLINE",
-        "Device: /dev/sda, x", "=3D=", "> quoted", "Replication job '100-0' with target 'a' and schedule 'b' failed",
+        " state: ONLINE", "=3D=", "> quoted",
+        "Device: /dev/sda, x", "Replication job '100-0' with target 'a' and schedule 'b' failed",
     ]
 )  # fmt: skip
 
