@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -135,8 +136,9 @@ async def test_a_refused_event_holds_nothing_up_and_goes_with_a_later_connection
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_an_event_that_the_broker_finds_too_large_holds_nothing_up(
-    journal: Journal, tmp_path: Path, protocol: Version
+    journal: Journal, tmp_path: Path, protocol: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mqtt_bridge.broker._delays", lambda: repeat(0.1))
     async with Mosquitto(tmp_path / "m", config=["max_packet_size 20000"]) as mosquitto:
         options = replace(mosquitto.options, protocol=protocol)
         async with subscriber(mosquitto.options) as got, Outbox(journal, Retained(NAMES)) as outbox:
