@@ -52,7 +52,7 @@ def _node_status(memory: Memory, new: NodeState, at: float) -> Iterator[Report]:
 
 
 _FENCING = Said("node.fencing", "critical", False, "Node {} is being fenced")
-_FENCED = Said("node.fenced", "critical", False, "Node {} was fenced: its services are started elsewhere")
+_FENCED = Said("node.fenced", "critical", True, "Node {} was fenced: its services are started elsewhere")
 _MAINTENANCE = Said("ha.lrm.state", "info", None, "Node {} is in maintenance")
 _NO_MAINTENANCE = Said("ha.lrm.state", "info", None, "Node {} is no longer in maintenance")
 
@@ -161,7 +161,7 @@ def _usage(memory: Memory, room: _Room, used: float | None, at: float, settings:
     memory.set_fact(key, now)
     if _RANK[now] > _RANK[before]:
         severity: Severity = "error" if now == "error" else "warning"
-        said = Said("storage.usage.high", severity, False, f"{room.what} is {used:.0f} % full")
+        said = Said("storage.usage.high", severity, None, f"{room.what} is {used:.0f} % full")
     elif before and not now:
         said = Said("storage.usage.ok", "info", True, f"{room.what} is {used:.0f} % full: below the threshold again")
     else:

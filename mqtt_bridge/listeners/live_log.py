@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from mqtt_bridge import errors
@@ -14,6 +13,7 @@ from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.polling import every
 from mqtt_bridge.severity import Severity
+from mqtt_bridge.wording import classify
 from mqtt_bridge.wording.clean import clean, one_line
 from mqtt_bridge.wording.verdict import Verdict
 
@@ -124,8 +124,10 @@ def _priority(row: Mapping[str, Any]) -> int:
 
 def _report(row: Mapping[str, Any], site: str) -> Report:
     raw = json.dumps(row)
-    classify = getattr(import_module("mqtt_bridge.wording"), "classify", None)
-    verdict: Verdict = classify("clusterlog", raw) if classify else _plain(row)
+    try:
+        verdict = classify("clusterlog", raw)
+    except ModuleNotFoundError:
+        verdict = _plain(row)
     return Report(
         f"log/{site}/{_identity(row)}",
         verdict,

@@ -39,6 +39,7 @@ WAITING = 20_000  # changes that wait for the intake; beyond, states are compare
 AT_ONCE = 200  # changes per delivery
 TASKS_FIRST = 30.0  # seconds for which a comparison after a restart waits until the tasks are known
 SITE_GRACE = 30.0  # seconds for which the API may be silent before that is an event
+JUST = 60.0  # seconds after its end in which a task explains that a guest runs
 LOOK = 1.0
 
 AnyInventory = Inventory | BackupServerInventory
@@ -179,12 +180,23 @@ class SiteWatch:
         self.memory.set_guest(new.vmid, replace(known, status=status, node=new.node, ha=ha))
         if new.node != known.node:
             yield live_words.guest_moved(self.site, new, known.node, self._move(new), change.at, away=away)
-        told = live_words.guest_status(self.site, new, known.status, change.why, change.at, away=away, sure=sure)
+        was, why = known.status, change.why
+        if why is None and new.status == "running":
+            why = self._start(new, change.at)
+            was = "suspended" if why and why.detail == "qmresume" and was == "stopped" else was
+        told = live_words.guest_status(self.site, new, was, why, change.at, away=away, sure=sure)
         if told is not None:
             yield told
         told = live_words.ha_service(self.site, new, known.ha, ha, change.at)
         if told is not None:
             yield told
+
+    def _start(self, guest: GuestState, at: float) -> Why | None:
+        """The task that has just started it, if one has."""
+        task = self.inventory.tasks.last(guest.vmid, "start")
+        if task is None or (task.ended_at and seconds(task.ended_at) < at - JUST):
+            return None
+        return Why("task", task.user, task.upid, None, task.type)
 
     def _move(self, guest: GuestState) -> Why | None:
         task = self.inventory.tasks.last(guest.vmid, "migrate")

@@ -11,7 +11,6 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mqtt_bridge import errors
@@ -24,6 +23,7 @@ from mqtt_bridge.proxmox.backup_server import BackupServerInventory
 from mqtt_bridge.proxmox.changes import TasksListed
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.task_book import seconds
+from mqtt_bridge.proxmox.upid import Upid
 
 log = logging.getLogger(__name__)
 
@@ -31,31 +31,43 @@ OVERLAP = 60  # seconds before the newest known start from which on tasks are lo
 UNLISTED = 300  # seconds before the first look from which on a node's tasks are new, if it has listed none
 LOGS = 4  # logs of failed tasks read at once
 LOGS_MOST = 200  # of one look or one catching up; the newest
+ASK_EVERY = 10.0  # seconds between two looks for tasks that are listed no more
 VANISHED_MOST = 10  # open tasks that are asked for one by one
+DONE_KEPT = 200  # in a cursor; of more than that in one minute, the identity sees to it that none is told twice
 RETRY = (2.0, 60.0)  # seconds between two attempts at a node's list: first, longest
 
 
 @dataclass(slots=True)
 class NodeTasks:
-    """What was told of one node's tasks. `seen`: the newest start; `open`: UPIDs of those that still ran."""
+    """What was told of one node's tasks. `seen`: the newest start; `open`: UPIDs of those that still ran.
+
+    `finished`: UPIDs of those that had ended at the last look, and of all that started within the overlap.
+    """
 
     seen: int = 0
     open: set[str] = field(default_factory=set)
-    finished: set[str] = field(default_factory=set)  # of the last look, or read from the node's own list
+    finished: set[str] = field(default_factory=set)
     gap: bool = False
     filling: asyncio.Task[None] | None = None
+    asked_at: float = 0.0  # when those that are listed no more were asked for
     retry_at: float = 0.0
     pause: float = RETRY[0]
 
     def text(self) -> str:
-        return json.dumps({"seen": self.seen, "open": sorted(self.open)}, separators=(",", ":"))
+        done = sorted(self.recent())[-DONE_KEPT:]
+        return json.dumps({"seen": self.seen, "open": sorted(self.open), "done": done}, separators=(",", ":"))
+
+    def recent(self) -> set[str]:
+        """Of the finished, those that a look into the node's own list brings again."""
+        return {upid for upid in self.finished if started(upid) >= self.seen - OVERLAP}
 
     def read(self, text: str) -> None:
         """Raises ValueError for what is not such a text."""
         known = json.loads(text)
         if not isinstance(known, dict):
             raise ValueError("no object")  # noqa: TRY004 -- a damaged text, whatever is in it
-        self.seen, self.open, self.gap = int(known["seen"]), {str(u) for u in known["open"]}, True
+        self.seen, self.open, self.gap = int(known["seen"]), {u for u in known["open"] if started(u)}, True
+        self.finished = {str(u) for u in known["done"]}
 
 
 class TaskFollower:
@@ -139,13 +151,15 @@ class TaskFollower:
     # --- the normal look --------------------------------------------------------------------------------------------
 
     async def _follow(self, node: str, state: NodeTasks, tasks: Sequence[TaskInfo], group: asyncio.TaskGroup) -> None:
-        unknown = [t for t in tasks if t.upid not in state.finished and t.upid not in state.open]
-        joins = not unknown or any(t.upid in state.finished for t in tasks)
+        old = {t.upid for t in tasks if t.status != "running" and _before(t, state)}
+        unknown = [t for t in tasks if t.upid not in state.finished | state.open | old]
+        joins = not unknown or any(t.upid in state.finished | old for t in tasks)
         vanished = state.open - {t.upid for t in tasks}
-        if state.gap or not joins or len(vanished) > VANISHED_MOST:
+        if state.gap or not joins or (len(vanished) > VANISHED_MOST and self._may_ask(state, vanished)):
             state.gap = True
             self._fill_soon(node, state, group)
             return
+        vanished = self._may_ask(state, vanished)
         news = [t for t in tasks if t.upid in state.open and t.status != "running"]
         news += [t for t in unknown if seconds(t.started_at) >= state.seen - OVERLAP]
         try:
@@ -154,18 +168,24 @@ class TaskFollower:
             log.debug("Tasks of %s that are no longer listed cannot be read: %s", node, error)
             news = [t for t in news if t.upid not in vanished]
             vanished = set()
-        finished = {t.upid for t in tasks if t.status != "running"}
-        await self._tell(node, state, news, dropped=vanished)
-        state.finished = finished
+        await self._tell(node, state, news, tasks, dropped=vanished)
+
+    @staticmethod
+    def _may_ask(state: NodeTasks, vanished: set[str]) -> set[str]:
+        """Not at every look: one may run on for hours without being listed."""
+        now = asyncio.get_running_loop().time()
+        if not vanished or now - state.asked_at < ASK_EVERY:
+            return set()
+        state.asked_at = now
+        return vanished
 
     async def _ends_of(self, node: str, upids: Iterable[str]) -> list[TaskInfo]:
         """Tasks that ran and are listed no more: they ended, and younger ones have displaced them."""
         found = []
         for upid in sorted(upids):
-            with suppress(ValueError):
-                start = live_words.started(upid)
-                tasks, _ = await task_archive.read(self._inventory.client, node, since=start, until=start, pages=1)
-                found += [t for t in tasks if t.upid == upid]
+            start = started(upid)
+            tasks, _ = await task_archive.read(self._inventory.client, node, since=start, until=start, pages=1)
+            found += [t for t in tasks if t.upid == upid]
         return found
 
     # --- catching up ------------------------------------------------------------------------------------------------
@@ -188,10 +208,7 @@ class TaskFollower:
             self._wake.set()
 
     async def _catch_up(self, node: str, state: NodeTasks) -> None:
-        begun = [state.seen]
-        for upid in state.open:
-            with suppress(ValueError):
-                begun.append(live_words.started(upid))
+        begun = [state.seen, *(started(upid) for upid in state.open)]
         found, complete = await task_archive.read(self._inventory.client, node, since=min(begun) - OVERLAP)
         if not complete:
             log.error("More than %s tasks of %s were missed; older ones are not told", len(found), node)
@@ -204,25 +221,25 @@ class TaskFollower:
             if (t.upid in state.open or (seconds(t.started_at) >= recent and t.upid not in state.finished))
         ]
         there = {t.upid for t in found}
-        await self._tell(node, state, news, dropped=state.open - there if complete else set())
-        state.finished = {t.upid for t in found if t.status != "running"} | state.finished
+        await self._tell(node, state, news, found, dropped=state.open - there if complete else set())
         log.debug("Caught up with %s tasks of %s", len(news), node)
 
     # --- telling ----------------------------------------------------------------------------------------------------
 
-    async def _tell(self, node: str, state: NodeTasks, tasks: Sequence[TaskInfo], *, dropped: set[str]) -> None:
-        """Reports and cursor in one; only then they count as told."""
-        running = {t.upid for t in tasks if t.status == "running"}
-        ended = {t.upid for t in tasks} - running
-        after = NodeTasks(
-            max([state.seen, *(int(seconds(t.started_at)) for t in tasks)]), (state.open | running) - ended - dropped
-        )
-        fresh = [t for t in tasks if not (t.status == "running" and t.upid in state.open)]
-        if not fresh and after.text() == state.text():
-            return
-        reports = await self._reports([t for t in fresh if not live_words.task_is_noise(t)])
-        await self._deliver(reports, {self._cursor(node): after.text()})
-        state.seen, state.open = after.seen, after.open
+    async def _tell(
+        self, node: str, state: NodeTasks, news: Sequence[TaskInfo], look: Sequence[TaskInfo], *, dropped: set[str]
+    ) -> None:
+        """Reports and cursor in one; only then they count as told. `look`: all that was seen, the news among them."""
+        running = {t.upid for t in news if t.status == "running"}
+        ended = {t.upid for t in news} - running
+        seen = max([state.seen, *(int(seconds(t.started_at)) for t in news)])
+        after = NodeTasks(seen, (state.open | running) - ended - (dropped - running), state.recent())
+        after.finished = after.recent() | ended | {t.upid for t in look if t.status != "running"}
+        fresh = [t for t in news if not (t.status == "running" and t.upid in state.open)]
+        if fresh or after.open != state.open:
+            reports = await self._reports([t for t in fresh if not live_words.task_is_noise(t)])
+            await self._deliver(reports, {self._cursor(node): after.text()})
+        state.seen, state.open, state.finished = after.seen, after.open, after.finished
 
     async def _reports(self, tasks: Sequence[TaskInfo]) -> list[Report]:
         failed = [t for t in tasks if t.status == "failed"][-LOGS_MOST:]
@@ -234,3 +251,16 @@ class TaskFollower:
 
         tails = dict(zip([t.upid for t in failed], await asyncio.gather(*(tail(t.upid) for t in failed)), strict=True))
         return [live_words.task(t, tails.get(t.upid, ())) for t in tasks]
+
+
+def started(upid: str) -> float:
+    """When a task started, in Unix seconds; 0 for what is no UPID."""
+    try:
+        return Upid.parse(upid).starttime
+    except ValueError:
+        return 0
+
+
+def _before(task: TaskInfo, state: NodeTasks) -> bool:
+    """Ended before anything that is still to be told: a list with it reaches back far enough, however it is sorted."""
+    return seconds(task.ended_at) < state.seen - OVERLAP

@@ -1,16 +1,16 @@
 """What the live watcher says of a difference: one function per kind of thing, each giving the report or None."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mqtt_bridge.intake import Report
 from mqtt_bridge.model import GuestState, GuestStatus, TaskInfo
 from mqtt_bridge.proxmox.changes import Why
 from mqtt_bridge.proxmox.task_book import seconds
-from mqtt_bridge.proxmox.upid import Upid
 from mqtt_bridge.severity import Severity
 from mqtt_bridge.wording.clean import MESSAGE_LIMIT, clean, one_line
+from mqtt_bridge.wording.tasks import task_verdict
 from mqtt_bridge.wording.verdict import Verdict
 
 AWAY = "It happened while the bridge was away."
@@ -165,12 +165,6 @@ def ha_service(site: str, new: GuestState, old: str, state: str, at: float) -> R
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
-_ENDS: dict[str, tuple[str, Severity, bool | None]] = {
-    "running": ("started", "info", None),
-    "ok": ("finished", "info", True),
-    "warning": ("warning", "warning", True),
-    "failed": ("failed", "error", False),
-}
 _CONSOLES = frozenset({"vncproxy", "vncshell", "termproxy", "spiceproxy", "spiceshell"})
 _ROUTINE = frozenset({"aptupdate", "logrotate", "reader"})
 
@@ -186,24 +180,13 @@ def task_is_noise(task: TaskInfo) -> bool:
 
 def task(task: TaskInfo, log_tail: tuple[str, ...] = ()) -> Report:
     """Its start or its end; identified by UPID and status, so telling it again makes no second event."""
-    outcome, severity, ok = _ENDS[task.status]
-    about = f" of {task.id}" if task.id else ""
     at = seconds(task.ended_at or task.started_at)
-    verdict = Verdict(
-        kind=f"task.{task.type}.{outcome}",
-        severity=severity,
-        node=task.node or None,
-        guest=task.guest,
-        ok=ok,
-        title=one_line(f"{task.type}{about} on {task.node}: {task.exitstatus or outcome}"),
-        message=clean("\n".join(log_tail)[-MESSAGE_LIMIT + 1 :]),
-        at=at or None,
-        upid=task.upid,
-        fields={"type": task.type, "id": task.id, "user": task.user, "exitstatus": task.exitstatus},
+    status = None if task.status == "running" else task.exitstatus or "unexpected status"
+    verdict = task_verdict(
+        status, upid=task.upid, type_=task.type, id_=task.id or "", node=task.node, user=task.user, at=at or None
+    )
+    told = clean("\n".join(log_tail)[-MESSAGE_LIMIT + 1 :])
+    verdict = replace(
+        verdict, node=task.node or None, guest=task.guest, upid=task.upid, message=told or verdict.message
     )
     return Report(f"{task.upid}/{task.status}", verdict, "api", at=at or None, site=task.site)
-
-
-def started(upid: str) -> int:
-    """When a task started, in Unix seconds; raises ValueError for what is no UPID."""
-    return Upid.parse(upid).starttime

@@ -158,8 +158,10 @@ class TaskBook:
                 del self.tasks[task.upid]
 
     def forget(self, vmid: int) -> None:
-        """The guest is gone: another one may get its VMID."""
-        self._of_guest.pop(vmid, None)
+        """The guest is gone: another one may get its VMID. Who destroyed it can still be asked for."""
+        gone = self._of_guest.pop(vmid, {}).get("destroy")
+        if gone is not None:
+            self._of_guest[vmid] = {"destroy": gone}
 
 
 def _not_before(task: TaskInfo, other: TaskInfo | None) -> bool:

@@ -52,6 +52,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault("daemon-up", ("NODE",), "it runs again", mishaps.daemon_up),
     Fault("quorum-loss", (), "the cluster loses its quorum: nothing can be changed", mishaps.quorum_loss),
     Fault("quorum-back", (), "the quorum is back, if enough nodes are up", mishaps.quorum_back),
+    Fault("ha-state", ("VMID", "STATE"), "the HA manager has a guest in this state (error, ...)", mishaps.ha_state),
+    Fault("node-ha", ("NODE", "STATE"), "the HA manager has a node in this state (fence, ...)", mishaps.node_ha),
+    Fault(
+        "cluster-log",
+        ("NODE", "PRIORITY", "TAG", "[TEXT]"),
+        "a node writes into the cluster log; priority as in syslog: 3 error, 4 warning",
+        mishaps.cluster_log,
+    ),
+    Fault("certificate-ends", ("NODE", "DAYS"), "a node's certificate ends in so many days", mishaps.certificate_ends),
     Fault("storage-fill", ("STORAGE", "PERCENT"), "a storage or datastore is that full", mishaps.storage_fill),
     Fault(
         "storage-offline",

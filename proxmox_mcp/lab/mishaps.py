@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import build, power, resources
+from .state import HaResource
+from .world import ha_sid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +149,32 @@ def quorum_loss(lab: Lab, _args: list[str]) -> str:
 def quorum_back(lab: Lab, _args: list[str]) -> str:
     lab.world.count_votes()
     return f"the cluster is {'quorate' if lab.world.quorate else 'still without quorum: too few nodes'}"
+
+
+def ha_state(lab: Lab, args: list[str]) -> str:
+    guest = find_guest(lab, args[0])
+    sid = ha_sid(guest)
+    lab.world.ha.setdefault(sid, HaResource(sid)).crm_state = args[1]
+    guest.entry = ""
+    return f"HA resource {sid} is {args[1]}"
+
+
+def node_ha(lab: Lab, args: list[str]) -> str:
+    node = find_node(lab, args[0])
+    node.ha_state = "" if args[1] == "online" else args[1]
+    return f"the HA manager thinks that {node.name} is {args[1]}"
+
+
+def cluster_log(lab: Lab, args: list[str]) -> str:
+    node, priority = find_node(lab, args[0]), int(_number(args[1]))
+    lab.world.write_log(node, "root@pam", args[2], " ".join(args[3:]) or "something is wrong", pri=priority)
+    return f"{node.name} has logged that"
+
+
+def certificate_ends(lab: Lab, args: list[str]) -> str:
+    node = find_node(lab, args[0])
+    node.certificate_days = _number(args[1])
+    return f"the certificate of {node.name} ends in {args[1]} days"
 
 
 def storage_fill(lab: Lab, args: list[str]) -> str:

@@ -96,7 +96,7 @@ def _optional(world: World, guest: Guest) -> tuple[tuple[str, str], ...]:
         ("tags", guest.tags),
         ("lock", guest.lock),
         ("pool", guest.pool),
-        ("hastate", resource.state if resource else ""),
+        ("hastate", (resource.crm_state or resource.state) if resource else ""),
     )
 
 
@@ -111,10 +111,12 @@ def node_row(world: World, node: Node, *, numbers: bool) -> dict[str, Any]:
     if expired(world, node):
         return row
     row["level"] = ""
+    if world.ha and node.ha_state:
+        row["hastate"] = node.ha_state
     if not node.online:
         return row
     row |= {"status": "online", "cgroup-mode": 2}
-    if world.ha:
+    if world.ha and not node.ha_state:
         row["hastate"] = "online"
     return row | figures.node(node, _reported_at(world, node)) if numbers else row
 

@@ -168,6 +168,10 @@ class Node:
     pids: int = 1000
     log_uid: int = 0
     fingerprint: str = ""
+    ha_state: str = ""
+    """What the HA manager thinks of it; empty: online, if there is anything to manage."""
+    certificate_days: float | None = None
+    """A fault: its certificate ends in so many days."""
 
 
 @dataclass(slots=True)
@@ -249,6 +253,8 @@ class HaResource:
     sid: str
     state: str = "started"
     comment: str = ""
+    crm_state: str = ""
+    """What the HA manager makes of it, where that is not what is wanted: error, fence, recovery, ..."""
 
 
 @dataclass(slots=True)

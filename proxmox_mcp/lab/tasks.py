@@ -11,14 +11,14 @@ from .errors import ApiError, TaskError
 from .upid import Upid
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from .access import Identity
     from .clock import Clock
 
 KEPT_PER_NODE = 2000
 BROADCAST = 25
-"""How many tasks a node tells the cluster about (`/cluster/tasks`)."""
+"""How many tasks a node tells the cluster about (`/cluster/tasks`); more only if more are running."""
 
 
 @dataclass(slots=True, eq=False)
@@ -157,10 +157,16 @@ def recent(tasks: Tasks) -> list[dict[str, Any]]:
 
     `saved` of the one that ended last on its node is a number, of those read from a file a string.
     """
-    rows = [task for queue in tasks.by_node.values() for task in list(queue)[:BROADCAST]]
+    rows = [task for queue in tasks.by_node.values() for task in _told_by(queue)]
     rows.sort(key=lambda task: (task.running, task.starttime, task.pid), reverse=True)
     fresh = {max((one for one in queue if one.status), key=_ended, default=None) for queue in tasks.by_node.values()}
     return [_broadcast(task, fresh=task in fresh) for task in rows]
+
+
+def _told_by(queue: Iterable[Task]) -> list[Task]:
+    """All that run on a node, and of the others the newest, up to 25 in all."""
+    running = [task for task in queue if task.running]
+    return running + [task for task in queue if not task.running][: max(0, BROADCAST - len(running))]
 
 
 def _ended(task: Task) -> tuple[int, int]:

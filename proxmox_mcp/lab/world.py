@@ -229,6 +229,7 @@ class World:
     def fence(self, node: Node) -> None:
         """The HA manager gives a lost node up."""
         if not node.online and self.quorate and any(one.online for one in self.nodes.values()):
+            node.ha_state = "fence"
             self.on_fence(node, False)
 
     def recover(self, node: Node) -> None:
@@ -236,6 +237,7 @@ class World:
         others = [one for one in self.nodes.values() if one.online]
         if node.online or not self.quorate or not others:
             return
+        node.ha_state = "unknown"
         self.on_fence(node, True)
         for guest in [one for one in self.guests.values() if one.node == node.name and ha_sid(one) in self.ha]:
             guest.node, guest.running, guest.report_tick = others[0].name, False, -1
@@ -249,7 +251,7 @@ class World:
         if node.online:
             return
         now = self.now()
-        node.online, node.seen, node.booted_at, node.hanging = True, True, now, False
+        node.online, node.seen, node.booted_at, node.hanging, node.ha_state = True, True, now, False, ""
         self.tasks.boot[node.name] = now
         self.fenced.pop(node.name, None)
         journal.member(self, node, up=True)

@@ -60,16 +60,16 @@ def ha_current(call: Call) -> list[dict[str, Any]]:
         }
         for node in world.nodes.values()
     ]
-    return rows + [_ha_service(guest, world.ha[sid].state) for guest, sid in _managed(world)]
+    return rows + [_ha_service(guest, world.ha[sid].state, world.ha[sid].crm_state) for guest, sid in _managed(world)]
 
 
 def _managed(world: World) -> list[tuple[Guest, str]]:
     return [(guest, ha_sid(guest)) for guest in world.sorted_guests() if ha_sid(guest) in world.ha]
 
 
-def _ha_service(guest: Guest, requested: str) -> dict[str, Any]:
+def _ha_service(guest: Guest, requested: str, crm_state: str) -> dict[str, Any]:
     sid = ha_sid(guest)
-    state = "started" if guest.running else "stopped"
+    state = crm_state or ("started" if guest.running else "stopped")
     return {
         "id": f"service:{sid}",
         "type": "service",

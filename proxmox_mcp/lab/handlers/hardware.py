@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def certificates(call: Call) -> list[dict[str, Any]]:
     node = call.node
     made = int(node.booted_at) - 86_400
+    days = node.certificate_days
+    ends = made + 730 * 86_400 if days is None else int(call.world.now() + days * 86_400)
     authority = "/CN=Proxmox Virtual Environment/OU=73ed1463-fe1c-4792-a155-cf986894924e/O=PVE Cluster Manager CA"
     common = {
         "issuer": authority,
@@ -31,7 +33,7 @@ def certificates(call: Call) -> list[dict[str, Any]]:
         common
         | {
             "filename": "pve-ssl.pem", "subject": own, "san": ["127.0.0.1", "localhost", node.name],
-            "fingerprint": node.fingerprint, "notafter": made + 730 * 86_400, "public-key-bits": 2048,
+            "fingerprint": node.fingerprint, "notafter": ends, "public-key-bits": 2048,
         },
     ]  # fmt: skip
 
