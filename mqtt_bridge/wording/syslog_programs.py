@@ -1,0 +1,94 @@
+"""Which rules are tried for which program, and what a program's line is that none of them knows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mqtt_bridge.wording import syslog_rules_auth as auth
+from mqtt_bridge.wording import syslog_rules_cluster as cluster
+from mqtt_bridge.wording import syslog_rules_guests as guests
+from mqtt_bridge.wording import syslog_rules_kernel as kernel
+from mqtt_bridge.wording import syslog_rules_storage as storage
+from mqtt_bridge.wording import syslog_rules_system as system
+from mqtt_bridge.wording.syslog_row import VMID, Row, row
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`quiet`: an unknown line without alarming words is noise; otherwise it is a message."""
+
+    rows: tuple[Row, ...]
+    quiet: bool = True
+
+
+_LXC: Final = (
+    row("guest.start.failed", "", rf"^(?:lxc-start[: ] ?)?{VMID}[: ][\s\S]*(?:[Ff]ail|ERROR|rror|No such)", "CT {guest} did not start"),
+    row("guest.start.failed", "container failed to start", "", "A container did not start"),
+)  # fmt: skip
+_COMMON: Final = (*guests.LOCKS, *guests.GUESTS, *guests.BACKUPS)
+_DAEMON: Final = Family(
+    (*_COMMON, *storage.STORAGE, *cluster.FILESYSTEM, *auth.AUTH, *system.CLOCKS[:4], *guests.CHATTER), quiet=False
+)
+_STATS: Final = Family((*guests.LOCKS, *guests.GUESTS, *storage.PVESTATD, *cluster.FILESYSTEM, *guests.CHATTER))
+_HA: Final = Family((*guests.LOCKS, *cluster.HA, *cluster.FILESYSTEM, *guests.GUESTS, *guests.CHATTER))
+_SYSTEMD: Final = Family((*system.SYSTEMD, *system.CLOCKS[:4], *system.SYSTEMD_CHATTER))
+_CEPH: Final = Family((*storage.CEPH,))
+_AUTH: Final = Family((*auth.AUTH, *auth.CHATTER))
+_CRON: Final = Family((*auth.AUTH, *system.CRON_MAIL))
+_CLOCK: Final = Family(system.CLOCKS)
+_LVM: Final = Family(storage.STORAGE, quiet=False)
+_NETWORKD: Final = Family(kernel.NETWORK)
+
+_TABLE: Final[tuple[tuple[str, Family], ...]] = (
+    ("pvedaemon pveproxy pvescheduler pve-guests qm pct pvesh vzdump pvesr pveum pveupdate pveam pvecm pvenode pvesm "
+     "spiceproxy pve-firewall IPCC.xs QEMU task pvepw-logger qmrestore pve-lxc pmgdaemon proxmox-firewall", _DAEMON),
+    ("qmeventd pvebanner pve-daily-update pveversion rrdcached pvefw-logger", Family((*_COMMON, *kernel.FIREWALL, *guests.CHATTER))),
+    ("lxc-start lxc lxcfs lxc-monitord", Family((*guests.GUESTS, *_LXC))),
+    ("pvestatd", _STATS),
+    ("pve-ha-crm pve-ha-lrm", _HA),
+    ("pmxcfs pve-cluster", Family(cluster.PMXCFS)),
+    ("corosync corosync-qdevice", Family(cluster.COROSYNC)),
+    ("watchdog-mux", Family(cluster.WATCHDOG)),
+    ("kernel", Family(kernel.KERNEL)),
+    ("systemd systemd-logind systemd-shutdown systemd-journald systemd-udevd init systemd-coredump systemd-modules-load", _SYSTEMD),
+    ("systemd-timesyncd chronyd ntpd ntpdate", _CLOCK),
+    ("systemd-networkd NetworkManager ifupdown ifup networking", _NETWORKD),
+    ("sshd sshd-session sshd-auth sudo su login polkitd pam dropbear systemd-user", _AUTH),
+    ("CRON cron crond anacron postfix/smtpd postfix/smtp postfix/qmgr postfix/pickup postfix/cleanup postfix/local "
+     "postfix/master postfix/anvil postfix postfix/bounce postfix/error postfix/postfix-script dbus-daemon dhclient rsyslogd fstrim apt", _CRON),
+    ("smartd", Family(storage.SMARTD)),
+    ("zed zfs-zed", Family(storage.ZED)),
+    ("mdadm mdmonitor", Family(storage.MDADM)),
+    ("ceph-mon ceph-osd ceph-mgr ceph-mds ceph", _CEPH),
+    ("dmeventd lvm", _LVM),
+    ("proxmox-backup-proxy proxmox-backup-api proxmox-backup-manager proxmox-backup proxmox-daily-update sg-tape-cmd",
+     Family((*auth.AUTH[:5], *system.PBS, *auth.AUTH[5:], *storage.STORAGE), quiet=False)),
+)  # fmt: skip
+_FAMILIES: Final[dict[str, Family]] = {name: family for names, family in _TABLE for name in names.split()}
+
+
+def _telling(*tables: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows that tell of something: what is noise from one program may be news from another."""
+    return tuple(entry for table in tables for entry in table if entry.kind != "noise")
+
+
+# A line of a program that is not in the table, or of none: every rule that says something is tried.
+_UNKNOWN: Final = Family(
+    (
+        *_telling(kernel.FIREWALL, _COMMON, cluster.HA, cluster.PMXCFS, storage.PVESTATD, cluster.FILESYSTEM),
+        *_telling(cluster.COROSYNC, cluster.WATCHDOG, storage.SMARTD, storage.MDADM),
+        *_telling(storage.ZED, kernel.MEMORY, kernel.ZFS, kernel.RAID, kernel.DISKS, kernel.SHARES, storage.CEPH),
+        *_telling(auth.AUTH, system.CLOCKS, system.SYSTEMD, system.PBS, kernel.NETWORK, kernel.OTHER, _LXC[:1]),
+        *(entry for entry in kernel.OTHER if entry.kind == "noise"),
+    ),
+    quiet=False,
+)
+
+
+def family_of(program: str) -> Family:
+    """The rules for `program`: its own, or all of them."""
+    found = _FAMILIES.get(program)
+    if found:
+        return found
+    base = program.strip("()").split("/", 1)[0].split("@", 1)[0]
+    return _FAMILIES.get(base, _UNKNOWN)
