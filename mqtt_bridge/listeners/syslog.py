@@ -12,26 +12,22 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 from mqtt_bridge import wording
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.intake import Intake, Report
 from mqtt_bridge.listeners.datagrams import Datagram, Datagrams
 from mqtt_bridge.listeners.sockets import Place, Protocol, bind_patiently, shown
 from mqtt_bridge.listeners.sources import Sources
 from mqtt_bridge.listeners.syslog_backlog import Backlog, Message
 from mqtt_bridge.listeners.syslog_frames import LIMIT
+from mqtt_bridge.listeners.syslog_handover import Handover
 from mqtt_bridge.listeners.syslog_tcp import Limits, Streams
 from mqtt_bridge.settings import is_loopback
 from mqtt_bridge.settings.listening import SyslogSettings
 
 log = logging.getLogger(__name__)
 
-BATCH = 500  # reports in one call of the intake
-BREATH = 50  # messages classified before others have their turn: sockets are read meanwhile
-FULL_PAUSE = 0.02  # seconds until a full intake is asked again, doubling
-LONGEST_PAUSE = 10.0
-LOOK = 5.0  # seconds between two looks at what the kernel dropped, when nothing comes
 FLUSH = 2.0  # seconds at the end to commit what was read
 
 _RFC5424 = re.compile(rb"<[0-9]{1,3}>[1-9][0-9]{0,2} ")
@@ -49,8 +45,8 @@ class SyslogListener:
         self._sources = Sources(settings.allowed_sources)
         self._limits = limits
         self._backlog = Backlog()
-        self._batch: list[Report] = []  # taken off the backlog and not known to be committed
         self._refused = 0
+        self._handover = Handover(self._backlog, self._report, self._tell)
         self._instance = secrets.token_hex(8)
         self._number = itertools.count(1)
 
@@ -66,8 +62,10 @@ class SyslogListener:
             await asyncio.get_running_loop().create_future()
         try:
             await self._serve(intake)
-        except asyncio.CancelledError:
-            await self._flush(intake)
+        except asyncio.CancelledError:  # reading has stopped, and senders of syslog never send again what was read
+            if lost := await self._handover.flush(intake, FLUSH):
+                intake.reject("not committed before the end", lost)
+                log.warning("%d syslog messages that were read could not be committed before the end", lost)
             raise
 
     def _unguarded(self) -> str:
@@ -98,7 +96,7 @@ class SyslogListener:
             await stack.enter_async_context(datagrams)
             await stack.enter_async_context(Streams(tcp, self._sources, self._backlog, intake.reject, self._limits))
             self._tell(intake)
-            await self._work(intake, datagrams)
+            await self._handover.run(intake, lambda: _count_drops(datagrams, intake))
 
     def _tell(self, intake: Intake) -> None:
         names = " and ".join(name.upper() for name in self._settings.protocols)
@@ -115,46 +113,6 @@ class SyslogListener:
             intake.reject("source not allowed", refused)
         self._backlog.put(good)
         return not self._backlog.full
-
-    async def _work(self, intake: Intake, datagrams: Datagrams) -> None:
-        """One call of the intake after the other: what comes meanwhile makes the next, larger batch."""
-        while True:
-            if dropped := datagrams.newly_dropped():
-                intake.reject("dropped by the kernel", dropped)
-            await self._backlog.some(LOOK)
-            await self._fill(intake)
-            if self._batch:
-                await self._commit(intake)
-
-    async def _fill(self, intake: Intake) -> None:
-        """The next batch, a few messages at a time: sockets are read in between."""
-        while len(self._batch) < BATCH and len(self._backlog):
-            made = [self._report(message, intake) for message in self._backlog.take(BREATH)]
-            self._batch += [report for report in made if report]
-            await asyncio.sleep(0)
-
-    async def _commit(self, intake: Intake) -> None:
-        """Hand the batch over, however long that takes. Trouble of another kind is counted, and the batch given up."""
-        pause, failed = FULL_PAUSE, False
-        while True:
-            try:
-                await intake(self._batch)
-            except IntakeFullError:
-                pass
-            except JournalError as error:
-                failed = True
-                intake.unhealthy(str(error))
-            except Exception:
-                intake.reject("failed inside", len(self._batch))
-                self._batch = []
-                raise
-            else:
-                break
-            await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE if failed else 1.0, pause * 2)
-        self._batch = []
-        if failed:
-            self._tell(intake)
 
     def _report(self, message: Message, intake: Intake) -> Report | None:
         if reason := self._refusal(message.text):
@@ -181,14 +139,7 @@ class SyslogListener:
             return f"not {self._settings.parse_format}"
         return ""
 
-    async def _flush(self, intake: Intake) -> None:
-        """At the end: reading has stopped, and senders of syslog never send again what was read."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH):
-                while self._batch or len(self._backlog):
-                    await self._fill(intake)
-                    if self._batch:
-                        await self._commit(intake)
-        if lost := len(self._batch) + len(self._backlog):
-            intake.reject("not committed before the end", lost)
-            log.warning("%d syslog messages that were read could not be committed before the end", lost)
+
+def _count_drops(datagrams: Datagrams, intake: Intake) -> None:
+    if dropped := datagrams.newly_dropped():
+        intake.reject("dropped by the kernel", dropped)

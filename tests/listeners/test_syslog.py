@@ -166,8 +166,8 @@ async def test_a_full_intake_loses_nothing() -> None:
     async with running() as (listener, intake):
         listener._backlog._limits = (1000, 1 << 20)
         intake.gate.clear()
-        count = 60_000
-        stream = b"".join(LINE + b" %d\n" % i for i in range(count))
+        count = 40_000
+        stream = b"".join(LINE + b"x" * 500 + b" %d\n" % i for i in range(count))
         sending = asyncio.create_task(send_tcp(listener.port, stream))
         await until(lambda: listener._backlog.full)
         await asyncio.sleep(0.3)

@@ -1,0 +1,101 @@
+"""From the backlog to the intake: a few batches under way at once, so that one is read while others are written."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.listeners.syslog_backlog import Backlog, Message
+
+BATCH = 500  # reports in one call of the intake
+UNDER_WAY = 3  # calls at once; beyond the first only full batches, so that a trickle makes no small ones
+BREATH = 50  # messages read before others have their turn: sockets are emptied meanwhile
+LOOK = 5.0  # seconds between two looks around when nothing comes
+NEAR = 0.02  # seconds between two looks whether a batch is full
+FULL_PAUSE, LONGEST_FULL, LONGEST_FAILED = 0.02, 1.0, 10.0  # seconds until the intake is asked again, doubling
+
+Read = Callable[[Message, Intake], Report | None]
+
+
+class Handover:
+    """`run` it; after it was cancelled `flush` brings to an end what was begun. `recovered` is called after trouble."""
+
+    def __init__(self, backlog: Backlog, read: Read, recovered: Callable[[Intake], None]) -> None:
+        self._backlog = backlog
+        self._read = read
+        self._recovered = recovered
+        self._open: list[list[Report]] = []  # not known to be committed
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def run(self, intake: Intake, look: Callable[[], None]) -> None:
+        """Until cancelled; `look` is called now and then. Raises what the intake should not raise."""
+        while True:
+            look()
+            await self._backlog.some(LOOK)
+            await self._place()
+            if batch := await self._fill(intake):
+                self._calls.add(asyncio.create_task(self._commit(batch, intake)))
+
+    async def flush(self, intake: Intake, seconds: float) -> int:
+        """Commit the rest, if that goes fast. How many messages are not known to be committed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*self._calls, return_exceptions=True)
+                for batch in list(self._open):
+                    await self._commit(batch, intake)
+                while len(self._backlog):
+                    await self._commit(await self._fill(intake), intake)
+        for call in self._calls:
+            call.cancel()
+        if self._calls:
+            await asyncio.wait(self._calls)
+        self._calls.clear()
+        return sum(map(len, self._open)) + len(self._backlog)
+
+    async def _place(self) -> None:
+        """Wait until another call makes sense. Raises what one failed of."""
+        while self._calls:
+            for call in [call for call in self._calls if call.done()]:
+                self._calls.discard(call)
+                call.result()
+            if not self._calls or (len(self._calls) < UNDER_WAY and len(self._backlog) >= BATCH):
+                return
+            await asyncio.wait(self._calls, timeout=NEAR, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _fill(self, intake: Intake) -> list[Report]:
+        """The next batch. It counts as open from its first report, so that a cancellation loses none."""
+        batch: list[Report] = []
+        self._open.append(batch)
+        while len(batch) < BATCH and len(self._backlog):
+            made = [self._read(message, intake) for message in self._backlog.take(BREATH)]
+            batch += [report for report in made if report]
+            await asyncio.sleep(0)
+        if not batch:
+            self._close(batch)
+        return batch
+
+    async def _commit(self, batch: list[Report], intake: Intake) -> None:
+        """Hand it over, however long that takes. Trouble of another kind is counted, and the batch given up."""
+        pause, failed = FULL_PAUSE, False
+        while batch:
+            try:
+                await intake(batch)
+            except IntakeFullError:
+                pass
+            except JournalError as error:
+                failed = True
+                intake.unhealthy(str(error))
+            except Exception:
+                intake.reject("failed inside", len(batch))
+                self._close(batch)
+                raise
+            else:
+                break
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_FAILED if failed else LONGEST_FULL, pause * 2)
+        self._close(batch)
+        if failed:
+            self._recovered(intake)
+
+    def _close(self, batch: list[Report]) -> None:
+        self._open = [each for each in self._open if each is not batch]
