@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mqtt_bridge.journal import Stored
 from mqtt_bridge.retained import Retained
-from mqtt_bridge.topics import KINDS
+from mqtt_bridge.topics import KINDS, SITE_SLUG
 
 SHOWN = 50
 EVERY = 1.0  # seconds between two publishes of a list; one that comes after a pause goes out at once
@@ -25,6 +25,8 @@ class EventLists:
     def fill(self, latest: Mapping[str, Sequence[Stored]]) -> None:
         """What the journal knows at the start, newest first."""
         for site, newest in latest.items():
+            if not SITE_SLUG.fullmatch(site):
+                continue
             self._recent[site].extend(stored.body for stored in newest)
             self._publish(site)
 
@@ -32,6 +34,8 @@ class EventLists:
         """Newly stored events, oldest first."""
         touched = set()
         for stored in new:
+            if not SITE_SLUG.fullmatch(stored.site):
+                continue
             self._recent[stored.site].appendleft(stored.body)
             touched.add(stored.site)
         for site in touched - self._planned.keys():

@@ -1,6 +1,7 @@
 """`mqtt-bridge events`: the journal on a terminal, or as JSON lines, while the bridge runs and when it does not."""
 
 import argparse
+import os
 import sqlite3
 import sys
 import time
@@ -61,8 +62,8 @@ def run(state_dir: Path, arguments: argparse.Namespace, out: TextIO | None = Non
                 _follow(connection, query.model_copy(update={"since": None}), newest, write)
     except sqlite3.Error as error:
         raise translated(str(path), error) from error
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stderr.close()
+    except BrokenPipeError:  # `| head` has seen enough; Python would complain about what is still in its buffer
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

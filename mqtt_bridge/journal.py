@@ -80,7 +80,11 @@ class Journal:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         await self.db.__aenter__()
-        await self.db.read(self._count)
+        try:
+            await self.db.read(self._count)
+        except BaseException:
+            await self.db.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

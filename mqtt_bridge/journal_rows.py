@@ -51,6 +51,7 @@ class Stored:
 
 def to_row(event: Event, received_at: float) -> Row:
     """For INSERT."""
+    event, body = _serialised(event)
     return (
         event.id,
         received_at,
@@ -62,7 +63,7 @@ def to_row(event: Event, received_at: float) -> Row:
         event.guest if event.guest is None or abs(event.guest) <= _LARGEST else None,
         event.source,
         event.correlation_id,
-        _body(event),
+        body,
     )
 
 
@@ -86,12 +87,14 @@ def happened(event: Event, otherwise: float) -> float:
         return round(otherwise, 5)
 
 
-def _body(event: Event) -> bytes:
+def _serialised(event: Event) -> tuple[Event, bytes]:
+    """With its JSON; without what cannot be written in UTF-8, half a character (a lone surrogate)."""
     try:
-        return event.payload()
-    except PydanticSerializationError:  # half a character (a lone surrogate), or a number that JSON has no word for
+        return event, event.payload()
+    except PydanticSerializationError:
         text = json.dumps(event.model_dump(), ensure_ascii=False, separators=(",", ":"), default=str)
-        return text.encode("utf-8", "replace")
+        body = text.encode("utf-8", "replace")
+        return Event.model_validate_json(body), body
 
 
 _CONDITIONS: tuple[tuple[str, str], ...] = (

@@ -148,7 +148,8 @@ async def test_latest_of_each_site() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        event(1, title="half a character \ud800"),
+        event(1, title="half a character \ud800", kind="k\udfff", site="s\ud800", node="n\ud800", source="\ud800"),
+        event(1, title="half a character \ud800", metadata={"a\ud800": [{"b": "\ud800", "nan": float("inf")}]}),
         event(1, metadata={"number": float("nan"), "large": 10**40}),
         event(1, guest=10**30),
         event(1, timestamp="yesterday"),
