@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 import aiohttp
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError
+from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners.gotify_client import GotifyClient, GotifyError, GotifyLoginError, Page
 from mqtt_bridge.listeners.gotify_messages import Cursor, Message, Reader, message_of
 from mqtt_bridge.settings.listening import GotifyInSettings
@@ -50,7 +50,7 @@ class GotifyListener:
             except GotifyLoginError as error:
                 intake.unhealthy(str(error))
                 pause = REFUSED
-            except GotifyError as error:
+            except (GotifyError, JournalError) as error:
                 intake.unhealthy(str(error))
                 pause = FIRST if time.monotonic() - started > STEADY else min(pause, LONGEST)
             await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 -- jitter
@@ -114,6 +114,8 @@ class _Session:
         while all(map(self._cursor.before, page.messages)) and page.next and len(begins) < _MAX_PAGES:
             begins.append(page.next)
             page = await self._client.page(page.next)
+        if len(begins) == _MAX_PAGES:
+            log.warning("GOTIFY_IN goes back %d pages; what is older is left out", _MAX_PAGES)
         while True:
             await self._take([one for one in reversed(page.messages) if self._cursor.before(one)])
             begins.pop()
@@ -124,27 +126,17 @@ class _Session:
     async def _baseline(self, top: Page) -> None:
         """What is there at the very first start is no news."""
         newest = top.messages[0] if top.messages else None
-        cursor = Cursor(newest.id if newest else 0, (newest.date if newest else None) or time.time())
-        await self._intake([], cursors={CURSOR: cursor.text()})
-        self._cursor = cursor
+        await self._commit([], Cursor(newest.id if newest else 0, (newest.date if newest else None) or time.time()))
 
     async def _take(self, messages: list[Message]) -> None:
-        """Oldest first. Hands over until it is committed: meanwhile the server keeps what comes."""
+        """Oldest first."""
         if not messages or self._cursor is None:
             return
         await self._learn_names(messages)
         readable = [one for one in messages if one.content is not None]
         found = await asyncio.to_thread(lambda: [self._reader.report(one) for one in readable])
         reports = [report for report in found if report]
-        cursor = self._cursor.after(messages)
-        while True:
-            try:
-                await self._intake(reports, cursors={CURSOR: cursor.text()})
-                break
-            except (IntakeFullError, JournalError) as error:
-                log.warning("GOTIFY_IN waits: %s", error)
-                await asyncio.sleep(FULL)
-        self._cursor = cursor
+        await self._commit(reports, self._cursor.after(messages))
         self._remember(messages)
         for reason, count in (
             ("too large", len(messages) - len(readable)),
@@ -152,6 +144,18 @@ class _Session:
         ):
             if count:
                 self._intake.reject(reason, count)
+
+    async def _commit(self, reports: list[Report], cursor: Cursor) -> None:
+        """Hand over until it is committed: meanwhile the server keeps what comes."""
+        while True:
+            try:
+                await self._intake(reports, cursors={CURSOR: cursor.text()})
+            except (IntakeFullError, JournalError) as error:
+                log.warning("GOTIFY_IN waits: %s", error)
+                await asyncio.sleep(FULL)
+            else:
+                self._cursor = cursor
+                return
 
     def _remember(self, messages: list[Message]) -> None:
         self._taken |= dict.fromkeys(one.id for one in messages)

@@ -27,7 +27,7 @@ from mqtt_bridge.wording import Channel, Verdict, classify
 log = logging.getLogger(__name__)
 
 AGAIN = 10.0  # seconds between two attempts to listen
-LARGE = 16 * 1024  # bytes of a body that is read in a thread: a log of a megabyte takes most of a second
+LARGE = 8 * 1024  # bytes of a body that is read in a thread: a log of a megabyte takes most of a second
 READERS = 2  # such threads at once
 RETRY_AFTER = "5"  # seconds, told to a sender whose notification could not be taken
 _PATH = re.compile(r"/+(?:([a-z0-9_-]{1,64})/+)?(webhook|proxmox|message|version|health)/*|/*")

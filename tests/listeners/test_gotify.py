@@ -210,6 +210,16 @@ async def test_a_server_that_was_set_up_anew() -> None:
     assert numbers(intake) == [21, *range(1, 23)]
 
 
+async def test_a_journal_that_fails_at_the_very_start() -> None:
+    async with gotify() as server:
+        server.post(**proxmox("old"))
+        intake = Remembering(fails=[JournalError("disk"), IntakeFullError("full")])
+        async with running(listener(server), intake):
+            server.post(**proxmox("new"))
+            await intake.reaches(1)
+    assert numbers(intake) == [2]
+
+
 async def test_a_full_intake_makes_it_wait_and_lose_nothing() -> None:
     async with gotify() as server:
         intake = Remembering()

@@ -307,3 +307,30 @@ async def test_the_end_lets_a_commit_finish() -> None:
             await asyncio.sleep(0.1)
         assert (await post)[0] == 200
     assert len(intake.reports) == 1
+
+
+async def test_the_end_does_not_wait_for_who_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_token, "FIRST", 8.0)
+    loop = asyncio.get_running_loop()
+    async with listening(Remembering()) as post:
+        wrong = asyncio.create_task(post())
+        await asyncio.sleep(0.05)
+        started = loop.time()
+    assert loop.time() - started < 4
+    with pytest.raises(aiohttp.ClientError):
+        await wrong
+
+
+async def test_ipv6_and_an_upgrade_that_nobody_offers() -> None:
+    listener = WebhookListener(WebhookInSettings(host="::1", port=0))
+    async with running(listener, intake := Remembering()), aiohttp.ClientSession() as session:
+        assert intake.said == f"listening on http://[::1]:{listener.port}"
+        url = f"http://[::1]:{listener.port}"
+        async with session.post(url, data=b'{"title":"x"}') as answer:
+            assert answer.status == 200
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="404"):
+            await session.ws_connect(f"{url}/stream")
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        async with session.post(url, data=b'{"title":"y"}', headers=upgrade) as answer:
+            assert answer.status in {200, 400}
+    assert len(intake.reports) >= 1

@@ -47,7 +47,7 @@ async def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(pause)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             return await reader.read()
     except ConnectionError:
         return b""
@@ -133,7 +133,7 @@ async def test_a_head_that_never_ends(parts: list[bytes]) -> None:
     async with listening(intake, head=0.3) as port:
         started = time.monotonic()
         answer = await talk(port, *parts, pause=0.02)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
         assert status(answer) in {0, 400}
         await until(lambda: intake.rejected)
     assert intake.rejected.total() == 1
@@ -167,7 +167,7 @@ async def test_nothing_lives_for_ever() -> None:
     async with listening(intake, life=0.3) as port:
         started = time.monotonic()
         await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
 
 
 GARBAGE = [
