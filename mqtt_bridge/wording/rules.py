@@ -15,6 +15,7 @@ OUTCOMES: Mapping[str, bool] = {
     "failed": False, "failure": False, "error": False, "err": False, "false": False,
 }  # fmt: skip
 FIELD_LIMIT = 500
+NO_TEXT = "a message without text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,17 @@ def _verdict(rule: Rule, groups: dict[str, str | None], notice: Notice) -> Verdi
     guest = groups.pop("guest", None)
     job = groups.pop("job", None) or job_of(notice)
     facts = {name: one_line(value, FIELD_LIMIT) for name, value in groups.items() if value}
-    return verdict(kind, notice, severity=rule.severity, node=node, ok=ok, job=job, fields=facts,
-                   guest=int(guest) if guest else None)  # fmt: skip
+    return verdict(
+        kind,
+        notice,
+        severity=rule.severity,
+        node=node,
+        ok=ok,
+        job=job,
+        fields=facts,
+        guest=int(guest) if guest else None,
+        guests=((int(guest), ok),) if guest else (),
+    )
 
 
 def verdict(
@@ -79,7 +89,7 @@ def verdict(
     fields: Mapping[str, str | int | float | bool | None] | None = None,
 ) -> Verdict:
     """A verdict with the title, message and time of `notice`."""
-    title = one_line(notice.title) or one_line(next(iter(notice.first_lines), "").strip("`*# "))
+    title = one_line(notice.title) or one_line(next(iter(notice.first_lines), "").strip("`*# ")) or NO_TEXT
     told = {"type": notice.type, "hostname": notice.host}
     every = {**{k: one_line(v, FIELD_LIMIT) for k, v in told.items() if v}, **(fields or {})}
     if notice.truncated:

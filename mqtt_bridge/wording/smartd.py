@@ -17,7 +17,12 @@ _BODY = re.compile(
 )
 _HOST = re.compile(r"^[ \t>`]{0,12}host(?: ?name)?:[ \t]{1,12}([\w.-]{1,255})", re.IGNORECASE | re.MULTILINE)
 _RUNNING_ON = re.compile(r"smartd daemon running on(?: host)?[: ][ \t]{0,4}([\w.-]{1,255})", re.IGNORECASE)
-_DEVICE = re.compile(r"^[ \t>`*]{0,12}Device: (?P<device>/?[^\n,]{1,120}), (?P<what>[^\n]{1,400})$", re.MULTILINE)
+_DEVICE = re.compile(r"(?:^|[ \t>`*])Device: (?P<device>/?[^\n,]{1,120}), (?P<what>[^\n]{1,400})$", re.MULTILINE)
+_LINE = re.compile(
+    r"\bDevice: /dev/[^\n,]{1,120}, (?:FAILED SMART|\d{1,9} (?:Currently unreadable|Offline uncorrectable)"
+    r"|ATA error count|Self-Test Log|new Self-Test|Failed SMART usage|Temperature \d|number of Error Log|Critical Warning|SMART Failure"
+    r"|unable to open|not capable of SMART|failed to read|Read SMART)",
+)
 _TEST = re.compile(r"TEST EMAIL from smartd for device:? (?P<device>\S{1,120})", re.IGNORECASE)
 _INFO = re.compile(r"^[ \t>`*]{0,12}Device info:[ \t]*\n[ \t>`*]{0,12}(\S[^\n]{0,300})$", re.MULTILINE)
 _SENT_AT = re.compile(r"message about this issue was sent at ([^\n]{10,60})")
@@ -60,7 +65,7 @@ _ROWS = (
 def read(notice: Notice) -> Verdict | None:
     """A mail of smartd, or None. What the text says counts, then the type in the subject."""
     title = _TITLE.search(notice.head[:2000])
-    if not title and not _BODY.search(notice.body[:20_000]):
+    if not (title or _BODY.search(notice.body[:20_000]) or _LINE.search(notice.head[:2000])):
         return None
     text = notice.body[:50_000]
     device = _DEVICE.search(text)
@@ -83,7 +88,8 @@ def read(notice: Notice) -> Verdict | None:
         node=short_name(host[1] if host else None) or short_name(title["node"] if title else None) or node_of(notice),
         ok=row.ok,
         at=None if notice.at else moment(sent[1] if sent else None),
-        message="\n".join(part for part in (about[0] if about else "", info[1] if info else "") if part) or None,
+        message="\n".join(part for part in (about[0].strip(" \t>`*") if about else "", info[1] if info else "") if part)
+        or None,
         fields={name: value for name, value in fields.items() if value},
     )
 

@@ -115,7 +115,7 @@ def test_the_log_alone_tells_the_guests() -> None:
 @pytest.mark.parametrize(
     ("host", "name"),
     [
-        ("pve1.example.org", "pve1"), ("pve-köln.de", "pve-köln"), ("'pve1'", "pve1"), ("10.0.0.1", None), 
+        ("pve1.example.org", "pve1"), ("pve-köln.de", "pve-köln"), ("'pve1'", "pve1"), ("10.0.0.1", None),
         ("::1", None),
         ("<hostname>", None), ("hostname", None), ("host.example.org", "host"), ("localhost.lan", None), ("a b", None),
         ("-x", None), ("x" * 64, None), (None, None), ("", None),
