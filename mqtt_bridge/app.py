@@ -10,13 +10,17 @@ from types import TracebackType
 from typing import Self
 
 from mqtt_bridge import __version__
+from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions, Will
 from mqtt_bridge.bus import Message
+from mqtt_bridge.chat import Chat
 from mqtt_bridge.claim import Claim, SiteTakenError, rival_in, yields_to
 from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
+from mqtt_bridge.events import JOURNAL, Events
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
 from mqtt_bridge.pollers import Pollers
+from mqtt_bridge.proxmox.actions import Actions
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.settings import Settings
@@ -51,6 +55,7 @@ class Bridge:
         self.settings = settings
         self.writer = Writer(settings.general.bridge_name, secrets.token_hex(8), utc(time.time()) or "")
         self.pollers = Pollers(settings, self.writer)
+        self.events = Events(self.pollers, settings.general.state_dir / JOURNAL)
         self.options: BrokerOptions = BrokerOptions(host="")
         self.broker_kind = "configured"
         self.fatal: asyncio.Future[None]
@@ -67,12 +72,14 @@ class Bridge:
             self.options = await self._open_broker(stack)
             state.tell(self.options, self.settings.mqtt.base_topic)
             await stack.enter_async_context(self.pollers)
+            await stack.enter_async_context(self.events)
             previous = state.swap_instance(self.writer.instance)
             self._broker = await stack.enter_async_context(self._connection())
             stack.push_async_callback(self._say_offline)
             self.pollers.parts.start("broker", lambda: self._publish(previous))
             self.pollers.parts.start("bridge info", self._tell)
             self.pollers.poll()
+            self.events.listen(self.settings.events.enabled, self._chat())
             self._stack = stack.pop_all()
         return self
 
@@ -109,6 +116,13 @@ class Bridge:
         log.info("MQTT broker of our own (%s) at %s", embedded.kind, options.address)
         return options
 
+    def _chat(self) -> Chat:
+        """What answers commands given in a chat."""
+        permission = self.settings.permission
+        audit = Audit(self.settings.general.state_dir)
+        actions = Actions(self.pollers.clients, permission, audit, after=self.pollers.refresh)
+        return Chat(self.events.world, actions, permission.discord_allow)
+
     def _connection(self) -> Broker:
         names = self.pollers.retained.names
         will = Will(names.build("bridge_state", bridge=self.writer.bridge), b"offline")
@@ -133,13 +147,17 @@ class Bridge:
         except SiteTakenError as error:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
-        async with Broker(self.options, self._guard, role="guard") as guard:
+        async with (
+            Broker(self.options, self._guard, role="guard") as guard,
+            Broker(self.options, self.events.history.take, role="history") as asked,
+        ):
             await self._listen()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.pollers.retained.feed(self.broker))
-                group.create_task(self.pollers.events.feed(self.broker))
+                group.create_task(self.events.feed(self.broker))
                 group.create_task(self._keep_listening())
                 group.create_task(self._watch(guard))
+                group.create_task(self.events.history.serve(asked))
                 self._published.set()
 
     def _give_way(self, error: SiteTakenError) -> None:
@@ -229,6 +247,7 @@ class Bridge:
         inventories = self.pollers.inventories.values()
         problems = [f"{p.name}: {p.problem}" for p in self.pollers.parts.parts if p.problem]
         problems += same_cluster_twice(inventories)
+        problems += [self.events.problem] if self.events.problem else []
         refused = self.pollers.retained.refused
         if refused:
             problems.append(f"The broker refuses {len(refused)} of our topics, {next(iter(refused))} among them.")
@@ -238,11 +257,12 @@ class Bridge:
             bridge=self.writer.bridge,
             instance=self.writer.instance,
             sites=tuple(s.slug for s in self.settings.sites),
-            listeners={"WEBSOCKET": "; ".join(i.pulse.reason for i in inventories if i.pulse.reason) or "ok"},
+            listeners=self.events.info(),
             missing=tuple(m for i in inventories for m in i.missing),
             problems=(*problems, *self.settings.unavailable),
             limits={
                 "poll_details_budget": self.settings.api.poll_details_budget,
                 "rate_limit": self.settings.api.rate_limit,
+                "journal_max_events": self.settings.events.journal_max_events,
             },
         )

@@ -1,55 +1,93 @@
-"""Events on their way out: to their own topic on every bus, and into the retained list of the last 50 of a site."""
+"""Events on their way: listeners → pipeline → journal → outbox → MQTT, put together."""
 
-import asyncio
-import logging
-from collections import defaultdict, deque
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from mqtt_bridge.bus import Bus
-from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
-from mqtt_bridge.model import Event, EventList
-from mqtt_bridge.retained import Retained
+from mqtt_bridge.chat import Chat
+from mqtt_bridge.history import History
+from mqtt_bridge.intake import Intake, Listener
+from mqtt_bridge.journal import MEMORY, Journal
+from mqtt_bridge.model import ListenerInfo
+from mqtt_bridge.outbox import Outbox
+from mqtt_bridge.pipeline import Pipeline
+from mqtt_bridge.pollers import Pollers
+from mqtt_bridge.settings.listening import ListenerName
+from mqtt_bridge.ways_in import LISTENERS, Given
+from mqtt_bridge.world import InventoryWorld
 
-log = logging.getLogger(__name__)
-
-SHOWN = 50
-WAITING = 1000  # events that wait for a bus which is away; the oldest give way
+JOURNAL = "journal.db"  # in STATE_DIR
 
 
-class EventLog:
-    """Takes events without waiting; `feed` carries them to a bus, in order."""
+class Events:
+    """`async with` it inside the pollers; `listen` starts the listeners, `feed` carries events to a broker.
 
-    def __init__(self, retained: Retained) -> None:
-        self._retained = retained
-        self._recent: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=SHOWN))
-        self._feeds: list[tuple[deque[Event], asyncio.Event]] = []
+    Without `journal` (a private poller) everything is in memory: nothing survives, and nothing is left behind.
+    """
 
-    def emit(self, event: Event) -> None:
-        """Accept one event."""
-        log.info("%s: %s", event.kind, event.title)
-        recent = self._recent[event.site]
-        recent.appendleft(event)
-        self._retained.put("events", EventList(events=tuple(recent)), site=event.site)
-        for waiting, wake in self._feeds:
-            waiting.append(event)
-            wake.set()
+    def __init__(self, pollers: Pollers, journal: Path | None = None) -> None:
+        settings = pollers.settings
+        self.journal = Journal(journal or MEMORY, max_events=settings.events.journal_max_events)
+        self.outbox = Outbox(self.journal, pollers.retained)
+        self.world = InventoryWorld([s.slug for s in settings.sites], pollers.inventories)
+        self.pipeline = Pipeline(self.journal, self.world, settings.events)
+        self.history = History(self.journal, pollers.retained.names, pollers.writer.bridge)
+        self.listeners: dict[ListenerName, Listener] = {}
+        self._lasting = journal is not None
+        self._pollers = pollers
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.journal)
+            await stack.enter_async_context(self.outbox)
+            await stack.enter_async_context(self.pipeline)
+            local = await stack.enter_async_context(self._pollers.loopback.client(self.history.take))
+            feed = self.outbox.feed_live if self._lasting else self.outbox.feed
+            self._pollers.parts.start("loopback events", lambda: feed(local))
+            self._pollers.parts.start("loopback history", lambda: self.history.serve(local))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def listen(self, names: Collection[ListenerName], chat: Chat | None = None) -> None:
+        """Start these listeners, each under supervision of its own."""
+        settings = self._pollers.settings
+        given = Given(settings.listen, self._pollers.inventories, self.world, chat)
+        for name in (name for name in LISTENERS if name in names):
+            listener = self.listeners[name] = LISTENERS[name](given)
+            self._pollers.parts.start(name, _Run(listener, self.pipeline.intake(name)))
 
     async def feed(self, bus: Bus) -> None:
-        """Publish to `bus` until cancelled; an event waits for its acknowledgement before the next one."""
-        waiting: deque[Event] = deque(maxlen=WAITING)
-        wake = asyncio.Event()
-        self._feeds.append((waiting, wake))
-        while True:
-            await wake.wait()
-            wake.clear()
-            while waiting:
-                await bus.wait_connected(bus.generation - 1 if bus.connected else bus.generation)
-                event = waiting[0]
-                try:
-                    await bus.publish(self._retained.names.event(event.site, event), event.payload(), qos=1)
-                except BrokerUnreachableError:
-                    await asyncio.sleep(0.1)
-                    continue
-                except BrokerRefusedError as error:
-                    log.error("An event was refused: %s", error)  # noqa: TRY400 -- the sentence says it all
-                if waiting and waiting[0] is event:
-                    waiting.popleft()
+        """Publish what the broker has not got yet, until cancelled."""
+        await self.outbox.feed(bus)
+
+    def info(self) -> dict[str, ListenerInfo]:
+        """The listeners' health; one that is switched off is not there."""
+        return {name: self.pipeline.intake(name).info() for name in self.listeners}
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with journal or outbox at present; empty: nothing."""
+        return self.journal.stats.problem or self.outbox.problem
+
+
+class _Run:
+    """A listener's `run` as a supervised part; how it failed shows in its health."""
+
+    def __init__(self, listener: Listener, intake: Intake) -> None:
+        self._listener, self._intake = listener, intake
+
+    async def __call__(self) -> None:
+        try:
+            await self._listener.run(self._intake)
+        except Exception as error:
+            self._intake.unhealthy(f"It failed and is started again: {type(error).__name__}: {error}")
+            raise

@@ -369,7 +369,7 @@ class BridgeInfo(Model):
     bridge: str
     instance: str = Field(description="random at each start: tells two bridges of one name apart")
     sites: tuple[str, ...] = ()
-    listeners: dict[str, str] = Field(default_factory=dict)
+    listeners: dict[str, ListenerInfo] = Field(default_factory=dict)
     notifiers: dict[str, str] = Field(default_factory=dict)
     missing: tuple[MissingPrivilege, ...] = ()
     problems: tuple[str, ...] = ()

@@ -2,19 +2,11 @@
 
 import asyncio
 import gc
-import logging
-import time
-import uuid
-from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from mqtt_bridge.events import EventLog
-from mqtt_bridge.intake import Report
-from mqtt_bridge.listeners.live import Live
 from mqtt_bridge.loopback import Loopback
-from mqtt_bridge.model import Event, utc
 from mqtt_bridge.proxmox.backup_server import BackupServerInventory
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.details import Details
@@ -23,61 +15,11 @@ from mqtt_bridge.proxmox.polling import Polling
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.settings import Settings, SiteSettings
-from mqtt_bridge.settings.listening import LiveSettings
 from mqtt_bridge.supervise import Parts
 from mqtt_bridge.topics import Topics
 
-log = logging.getLogger(__name__)
-
-NAMESPACE = uuid.UUID("6f1c1d0e-6f0b-5b0e-9a55-0f6d1c9b7a10")
 GARBAGE = 20_000  # objects made between two looks for rings of garbage; Python's 700 means thousands of looks a poll
 REFRESHED = 100  # guests of a node that are re-read one by one after an action on all of them
-
-
-class StraightIn:
-    """An intake without a journal: what comes in is published at once."""
-
-    def __init__(self, listener: str, events: EventLog) -> None:
-        self._listener = listener
-        self._events = events
-        self._cursors: dict[str, str] = {}
-
-    async def __call__(self, reports: Sequence[Report], *, cursors: Mapping[str, str] | None = None) -> None:
-        self._cursors |= cursors or {}
-        for report in reports:
-            said = report.verdict
-            identity = str(uuid.uuid5(NAMESPACE, f"{self._listener}/{report.identity}"))
-            self._events.emit(
-                Event(
-                    id=identity,
-                    kind=said.kind,
-                    title=said.title,
-                    message=said.message,
-                    source=self._listener,
-                    timestamp=utc(report.at or said.at or time.time()) or "",
-                    site=report.site or "unassigned",
-                    node=said.node,
-                    guest=said.guest,
-                    severity=said.severity,
-                    ok=said.ok,
-                    trust=report.trust,
-                    metadata={**said.fields, **report.metadata, **({"upid": said.upid} if said.upid else {})},
-                    context=dict(report.context),
-                    correlation_id=identity,
-                )
-            )
-
-    async def cursor(self, name: str) -> str | None:
-        return self._cursors.get(name)
-
-    def reject(self, reason: str, count: int = 1) -> None:
-        log.warning("%s refused %s: %s", self._listener, count, reason)
-
-    def healthy(self, detail: str = "") -> None:
-        log.debug("%s: %s", self._listener, detail)
-
-    def unhealthy(self, reason: str) -> None:
-        log.debug("%s: %s", self._listener, reason)
 
 
 class Pollers:
@@ -88,7 +30,6 @@ class Pollers:
         self.writer = writer
         self.loopback = Loopback()
         self.retained = Retained(Topics(settings.mqtt.base_topic))
-        self.events = EventLog(self.retained)
         self.clients: dict[str, ProxmoxClient] = {}
         self.inventories: dict[str, Inventory | BackupServerInventory] = {}
         self.parts = Parts()
@@ -102,7 +43,6 @@ class Pollers:
             local = await stack.enter_async_context(self.loopback.client())
             await stack.enter_async_context(self.parts)
             self.parts.start("loopback", lambda: self.retained.feed(local))
-            self.parts.start("loopback events", lambda: self.events.feed(local))
             self._stack = stack.pop_all()
         return self
 
@@ -116,8 +56,6 @@ class Pollers:
         self.retained.put("bridge_state", "online", bridge=self.writer.bridge)
         for site in self.settings.sites:
             self._start(site)
-        live = Live(LiveSettings(), self.inventories)
-        self.parts.start(live.name, lambda: live.run(StraightIn(live.name, self.events)))
 
     def _start(self, site: SiteSettings) -> None:
         api = self.settings.api
@@ -127,7 +65,6 @@ class Pollers:
                 site,
                 self.clients[site.slug],
                 self.retained,
-                None,
                 self.writer,
                 api,
                 self.settings.general.metrics_max_age,

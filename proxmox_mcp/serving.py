@@ -52,12 +52,14 @@ def find_broker(settings: Settings) -> LocalOwner | None:
 @asynccontextmanager
 async def private_poller(settings: Settings) -> AsyncIterator[Loopback]:
     """A poller of our own, with no broker: what reads fall back on while no bridge is online."""
-    from mqtt_bridge.pollers import Pollers  # noqa: PLC0415 -- not before it is needed
+    from mqtt_bridge.events import Events  # noqa: PLC0415 -- not before it is needed
+    from mqtt_bridge.pollers import Pollers  # noqa: PLC0415
     from mqtt_bridge.proxmox.pulse import Writer  # noqa: PLC0415
 
     writer = Writer("private", secrets.token_hex(8), utc(time.time()) or "")
-    async with Pollers(settings, writer) as pollers:
+    async with Pollers(settings, writer) as pollers, Events(pollers) as events:
         pollers.poll()
+        events.listen(settings.events.enabled & {"WEBSOCKET"})
         yield pollers.loopback
 
 

@@ -48,7 +48,7 @@ class Live:
         away = [
             f"{slug}: {inventory.pulse.reason or 'its API does not answer'}"
             for slug, inventory in self._inventories.items()
-            if inventory.pulse.status in (None, "offline")
+            if inventory.pulse.status == "offline"
         ]
         problem = "; ".join([*away, *(f"{p.name}: {p.problem}" for p in parts.parts if p.problem)])
         text = problem or f"watching {', '.join(self._inventories)}"

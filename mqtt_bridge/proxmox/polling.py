@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.pulse import Pulse, Writer
-from mqtt_bridge.proxmox.sink import Emit, Sink
+from mqtt_bridge.proxmox.sink import Sink
 from mqtt_bridge.settings import ApiSettings, SiteSettings
 
 LOOK_AGAIN = 1.0
@@ -17,15 +17,11 @@ SHORTEST = 0.1  # seconds between two polls, however long one takes
 
 @dataclass(frozen=True)
 class Polling:
-    """One site: whom to ask, how often, and where to put what is learnt. `metrics_max_age` in seconds.
-
-    `emit` is no longer used: what is different goes to the inventory's `changes`.
-    """
+    """One site: whom to ask, how often, and where to put what is learnt. `metrics_max_age` in seconds."""
 
     site: SiteSettings
     client: ProxmoxClient
     sink: Sink
-    emit: Emit | None
     writer: Writer
     api: ApiSettings = field(default_factory=ApiSettings)
     metrics_max_age: float = 300

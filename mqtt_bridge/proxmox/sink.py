@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from mqtt_bridge.model import Event, Model
+from mqtt_bridge.model import Model
 
 
 class Sink(Protocol):
@@ -11,9 +11,3 @@ class Sink(Protocol):
     def put(self, kind: str, value: Model | str, **ids: str | int) -> bool: ...
 
     def drop(self, kind: str, **ids: str | int) -> bool: ...
-
-
-class Emit(Protocol):
-    """Takes an event; never blocks."""
-
-    def __call__(self, event: Event) -> None: ...

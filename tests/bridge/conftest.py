@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from mqtt_bridge.events import Events
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.settings import load
 from proxmox_mcp.lab import Lab, LabOptions
@@ -33,9 +34,11 @@ async def lab(lab_options: LabOptions) -> AsyncIterator[Lab]:
 
 @pytest.fixture
 async def watched(lab: Lab) -> AsyncIterator[Watched]:
-    async with Pollers(fast(load(dict(lab.env), search=False)), WRITER) as pollers:
-        seen = Watched(lab, pollers)
+    settings = fast(load(dict(lab.env), search=False))
+    async with Pollers(settings, WRITER) as pollers, Events(pollers) as events:
+        seen = Watched(lab, pollers, events)
         pollers.poll()
+        events.listen({"WEBSOCKET"})
         await pollers.polled_once()
         await seen.polls(2)
         yield seen

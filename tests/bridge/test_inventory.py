@@ -160,7 +160,7 @@ async def test_guests_of_a_lost_node_are_not_running(watched: Watched) -> None:
     await watched.until(lambda: watched.get("node", node="pve2")["status"] == "offline")
     await watched.until(lambda: all(watched.guest(v)["status"] == "unknown" for v in mine))
     assert not any(watched.guest(v)["available"] for v in mine)
-    assert "node.offline" in watched.kinds()
+    await watched.until(lambda: "node.offline" in watched.kinds())
     assert "guest.stopped.unexpected" not in watched.kinds()
     assert watched.get("storage", node="pve2", storage="local")["available"] is False
     assert watched.get("site_state") == "online"
@@ -168,7 +168,7 @@ async def test_guests_of_a_lost_node_are_not_running(watched: Watched) -> None:
     assert set(mine) <= set(watched.get("manifest")["guests"])
     watched.lab.fault("node-up", "pve2")
     await watched.until(lambda: watched.get("node", node="pve2")["status"] == "online")
-    assert "node.online" in watched.kinds()
+    await watched.until(lambda: "node.online" in watched.kinds())
 
 
 async def test_quorum(watched: Watched) -> None:

@@ -174,7 +174,7 @@ async def bench(
         running = []
         for site in loaded.sites:
             client = await stack.enter_async_context(ProxmoxClient(site, api))
-            polling = Polling(site, client, sink, None, WRITER, api)
+            polling = Polling(site, client, sink, WRITER, api)
             kind = Inventory if site.kind == "pve" else BackupServerInventory
             inventory = inventories[site.slug] = kind(polling)
             running.append(asyncio.create_task(inventory.run()))

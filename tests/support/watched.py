@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from mqtt_bridge.events import Events
 from mqtt_bridge.model import Event
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.inventory import Inventory
@@ -26,17 +27,12 @@ def fast(settings: Settings) -> Settings:
 class Watched:
     """Pollers with what they hold as JSON, and waiting for it to become what is expected."""
 
-    def __init__(self, lab: Lab, pollers: Pollers) -> None:
+    def __init__(self, lab: Lab, pollers: Pollers, events: Events | None = None) -> None:
         self.lab = lab
         self.pollers = pollers
         self.events: list[Event] = []
-        emit = pollers.events.emit
-
-        def record(event: Event) -> None:
-            self.events.append(event)
-            emit(event)
-
-        pollers.events.emit = record  # type: ignore[method-assign]
+        if events is not None:
+            events.journal.watch(lambda new: self.events.extend(Event.model_validate_json(one.body) for one in new))
 
     @property
     def inventory(self) -> Inventory:
