@@ -59,7 +59,7 @@ class MetricsListener:
 
     async def run(self, intake: Intake) -> None:
         """Until cancelled."""
-        if problem := self._unguarded():
+        if problem := unguarded(self._settings):
             intake.unhealthy(problem)
             await asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
@@ -71,28 +71,16 @@ class MetricsListener:
                 group.create_task(server.serve(), name="metrics http")
                 group.create_task(self._feed(intake, datagrams), name="metrics feed")
 
-    def _unguarded(self) -> str:
-        host = self._settings.host
-        if is_loopback(host) or self._settings.token:
-            return ""
-        return (
-            f"EVENT_METRICS_LISTEN_HOST={host} is reachable from other machines: set EVENT_METRICS_TOKEN (openssl rand "
-            f"-hex 32) and give the same token to Proxmox's metric server, or listen on 127.0.0.1."
-        )
-
     async def _udp(self, stack: AsyncExitStack, intake: Intake) -> Datagrams | None:
-        settings = self._settings
-        if not settings.udp_port:
+        if not self._settings.udp_port:
             return None
-        place = Place(settings.host, settings.udp_port, "EVENT_METRICS_LISTEN_HOST", "EVENT_METRICS_UDP_PORT")
-        sockets = await bind_patiently(place, ["udp"], intake)
+        sockets = await bind_patiently(udp_place(self._settings), ["udp"], intake)
         return await stack.enter_async_context(
             Datagrams(sockets, lambda found: self._datagrams(found, intake), size=MAX_DATAGRAM, burst=DATAGRAMS)
         )
 
     async def _http(self, stack: AsyncExitStack, intake: Intake) -> HttpServer:
         settings = self._settings
-        place = Place(settings.host, settings.port, "EVENT_METRICS_LISTEN_HOST", "EVENT_METRICS_LISTEN_PORT")
 
         async def write(body: bytes, unit: float) -> int:
             return await self._body(body, unit, intake)
@@ -103,7 +91,7 @@ class MetricsListener:
             try:
                 return await stack.enter_async_context(server)
             except OSError as error:
-                intake.unhealthy(str(explained(error, place)))
+                intake.unhealthy(str(explained(error, http_place(settings))))
             await asyncio.sleep(pause)
         raise AssertionError
 
@@ -199,6 +187,24 @@ class MetricsListener:
             self._pushers.update((site, name) for name in nodes)
             if len(self._pushers) != before:
                 self._tell(intake)
+
+
+def unguarded(settings: MetricsInSettings) -> str:
+    """Why it will not listen; empty when nothing is wrong."""
+    if is_loopback(settings.host) or settings.token:
+        return ""
+    return (
+        f"EVENT_METRICS_LISTEN_HOST={settings.host} is reachable from other machines: set EVENT_METRICS_TOKEN (openssl "
+        f"rand -hex 32) and give the same token to Proxmox's metric server, or listen on 127.0.0.1."
+    )
+
+
+def http_place(settings: MetricsInSettings) -> Place:
+    return Place(settings.host, settings.port, "EVENT_METRICS_LISTEN_HOST", "EVENT_METRICS_LISTEN_PORT")
+
+
+def udp_place(settings: MetricsInSettings) -> Place:
+    return Place(settings.host, settings.udp_port, "EVENT_METRICS_LISTEN_HOST", "EVENT_METRICS_UDP_PORT")
 
 
 def _chunks(guests: dict[int, GuestMetrics]) -> Iterator[dict[int, GuestMetrics]]:

@@ -57,7 +57,7 @@ class SyslogListener:
 
     async def run(self, intake: Intake) -> None:
         """Until cancelled; then what was read is still committed, if that goes fast."""
-        if problem := self._unguarded():
+        if problem := self.unguarded():
             intake.unhealthy(problem)
             await asyncio.get_running_loop().create_future()
         try:
@@ -68,7 +68,8 @@ class SyslogListener:
                 log.warning("%d syslog messages that were read could not be committed before the end", lost)
             raise
 
-    def _unguarded(self) -> str:
+    def unguarded(self) -> str:
+        """Why it will not listen; empty when nothing is wrong."""
         host = self._settings.host
         if is_loopback(host) or self._sources:
             return ""
@@ -78,12 +79,13 @@ class SyslogListener:
         )
 
     @property
-    def _place(self) -> Place:
+    def place(self) -> Place:
+        """Where it listens."""
         return Place(self._settings.host, self._settings.port, "EVENT_SYSLOG_LISTEN_HOST", "EVENT_SYSLOG_LISTEN_PORT")
 
     async def _serve(self, intake: Intake) -> None:
         protocols: list[Protocol] = [name for name in ("udp", "tcp") if name in self._settings.protocols]
-        sockets = await bind_patiently(self._place, protocols, intake)
+        sockets = await bind_patiently(self.place, protocols, intake)
         self.port = int(sockets[0].getsockname()[1])
         udp = [each for each in sockets if each.type.name == "SOCK_DGRAM"]
         tcp = [each for each in sockets if each not in udp]
