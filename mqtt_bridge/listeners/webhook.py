@@ -18,6 +18,7 @@ from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners.gotify_answers import VERSION, created, failure, message_of
 from mqtt_bridge.listeners.http_body import BodyError, read_body
 from mqtt_bridge.listeners.http_server import HttpServer, Limits
+from mqtt_bridge.listeners.http_tls import keep_fresh, server_context
 from mqtt_bridge.listeners.http_token import TokenGate
 from mqtt_bridge.listeners.reposts import Reposts
 from mqtt_bridge.settings.listening import WebhookInSettings
@@ -104,7 +105,10 @@ class WebhookListener:
             self.port = server.port
             scheme = "https" if tls else "http"
             intake.healthy(f"listening on {scheme}://{_bracketed(settings.host)}:{server.port}")
-            await server.serve()
+            async with asyncio.TaskGroup() as group:
+                if tls and settings.cert_file and settings.key_file:
+                    group.create_task(keep_fresh(tls, settings.cert_file, settings.key_file))
+                group.create_task(server.serve())
 
     def _cause(self, error: OSError) -> str:
         where = f"{_bracketed(self._settings.host)}:{self._settings.port}"
@@ -125,12 +129,9 @@ def _bracketed(host: str) -> str:
 
 def tls_context(settings: WebhookInSettings) -> ssl.SSLContext | None:
     """None: plain HTTP. Raises OSError where the files cannot be used."""
-    if not settings.cert_file:
+    if not settings.cert_file or not settings.key_file:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.cert_file, settings.key_file)
-    return context
+    return server_context(settings.cert_file, settings.key_file)
 
 
 class _Receiver:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -136,6 +137,37 @@ async def test_https(tmp_path: Path) -> None:
             await session.post(url.replace("https", "http"), data=b"{}")
     assert len(intake.reports) == 1
     assert intake.rejected == {"no TLS": 1}
+
+
+async def test_a_certificate_that_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a restart; a half-written file in between changes nothing."""
+    monkeypatch.setattr("mqtt_bridge.listeners.http_tls.EVERY", 0.02)
+    old, new = (
+        make_certificate(tmp_path, "localhost", "127.0.0.1"),
+        make_certificate(tmp_path, "localhost", "127.0.0.1"),
+    )
+    used = tmp_path / "used.pem"
+    used.write_bytes(old.path.read_bytes())
+    listener = WebhookListener(WebhookInSettings(port=0, cert_file=used, key_file=used))
+
+    async def trusts(path: Path) -> bool:
+        url = f"https://127.0.0.1:{listener.port}/health"
+        try:
+            async with aiohttp.request("GET", url, ssl=ssl.create_default_context(cafile=str(path))) as answer:
+                return answer.status == 200
+        except aiohttp.ClientSSLError:
+            return False
+
+    async with running(listener, Remembering()):
+        assert await trusts(old.path)
+        used.write_text("half a certificate")
+        await asyncio.sleep(0.1)
+        assert await trusts(old.path)
+        used.write_bytes(new.path.read_bytes())
+        async with asyncio.timeout(10):
+            while not await trusts(new.path):
+                await asyncio.sleep(0.02)
+        assert not await trusts(old.path)
 
 
 async def test_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:
