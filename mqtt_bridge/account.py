@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from mqtt_bridge.families import Family, family_of
@@ -86,6 +87,7 @@ def account_of(event: Event) -> Account:
     return account
 
 
+@lru_cache(4096)
 def seconds(timestamp: str) -> float:
     """Unix seconds of an event's timestamp; 0 for what is none."""
     try:

@@ -141,11 +141,12 @@ class Correlator:
         rank = TRUSTS.index(event.trust)
         without = self._books[event.trust].told_again(account)
         found = self._nearest(TRUSTS[: rank + 1], account, without)
+        duplicate = self._duplicate(account, rank, found.correlation) if found else None
         if found is None and rank + 1 < len(TRUSTS):
             known = (self._books[trust].ruled_out(account) for trust in TRUSTS[: rank + 1])
             found = self._nearest(TRUSTS[rank + 1 :], account, without.union(*known))
-        correlation = self._correlation(event, account, rank, found)
-        duplicate = self._duplicate(account, rank, correlation)
+        found = found or self._incident(account, rank)
+        correlation = found.correlation if found else event.id
         self._remember(event, account, correlation, duplicate or event.id)
         return Placement(correlation, duplicate)
 
@@ -170,7 +171,7 @@ class Correlator:
     def _nearest(self, trusts: Iterable[Trust], account: Account, without: frozenset[str]) -> Happening | None:
         """The nearest; of equally near ones the most trusted."""
         found = [one for trust in trusts if (one := self._books[trust].find(account, without=without)) is not None]
-        return min(found, key=lambda one: one.distance(account) or 0.0, default=None)
+        return min(found, key=lambda one: one.distance(account) or 0.0) if len(found) > 1 else next(iter(found), None)
 
     def observe(self, event: Event) -> None:
         """Of what is not stored only what it ends counts: otherwise a filtered recovery would hide the next failure."""
@@ -182,11 +183,11 @@ class Correlator:
         for book in self._books.values():
             book.forget(ids)
 
-    def _correlation(self, event: Event, account: Account, rank: int, found: Happening | None) -> str:
-        if found is None and account.incident:
-            books = (self._books[trust] for trust in TRUSTS[: rank + 1])
-            found = next((one for book in books if (one := book.incident(account))), None)
-        return found.correlation if found else event.id
+    def _incident(self, account: Account, rank: int) -> Happening | None:
+        if account.incident is None:
+            return None
+        found = (self._books[trust].incident(account) for trust in TRUSTS[: rank + 1])
+        return next((one for one in found if one is not None), None)
 
     def _duplicate(self, account: Account, rank: int, correlation: str) -> str | None:
         for trust in TRUSTS[: rank + 1]:

@@ -5,6 +5,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol
 
@@ -71,6 +72,12 @@ def event_of(report: Report, listener: str, world: World, now: float, identity: 
     )
 
 
+def complete(event: Event, **values: object) -> Event:
+    """Fill in what is found out later, in an event that nobody else has seen yet: a copy costs 5 microseconds."""
+    event.__dict__.update(values)
+    return event
+
+
 def site_of(report: Report, world: World) -> str:
     """The site that is named, or the only one there is, or the only one with this node and guest."""
     if report.site is not None and report.site in world.sites:
@@ -110,6 +117,7 @@ def moment(told: float | None, read: float | None, now: float) -> int:
     return int(now)
 
 
+@lru_cache(4096)
 def iso(at: int) -> str:
     """ISO 8601 in UTC, cheaper than by datetime."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

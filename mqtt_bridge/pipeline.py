@@ -173,11 +173,11 @@ class Pipeline:
             await self._apart(batches, error)
             return
         new = [event for event in events if event.id in stored]
-        self._maker.remember(new)
         for batch in batches:
             _resolve(batch)
         if new:
             asyncio.get_running_loop().call_soon(self._on_stored, new)
+        await self._maker.remember(new)
 
     async def _apart(self, batches: Sequence[Batch], error: Exception) -> None:
         """A fault of ours: only the caller whose reports bring it about is to suffer."""

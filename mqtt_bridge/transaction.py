@@ -11,7 +11,7 @@ from mqtt_bridge.enrich import Related, context_of
 from mqtt_bridge.intake import Report
 from mqtt_bridge.intakes import EventIntake
 from mqtt_bridge.model import Event
-from mqtt_bridge.normalise import World, event_id, event_of
+from mqtt_bridge.normalise import World, complete, event_id, event_of
 from mqtt_bridge.settings.listening import EventSettings
 
 TURN = 0.004  # seconds of work before others on the event loop get their turn
@@ -84,28 +84,31 @@ class Maker:
             batch.counts[refused] += 1
             self.correlator.observe(event)
             return
-        event = event.model_copy(update={"context": context_of(event, self._world)})
+        complete(event, context=context_of(event, self._world))
         place = self.correlator.place(event)
         if place.duplicate_of:
             batch.counts["duplicates"] += 1
             if self._duplicates == "drop":
                 return
         batch.counts["accepted"] += 1
-        update = {
-            "correlation_id": place.correlation_id,
-            "duplicate_of": place.duplicate_of if self._duplicates == "mark" else None,
-            "related": self.related.of(event),
-        }
-        into.append(event.model_copy(update=update))
+        complete(
+            event,
+            correlation_id=place.correlation_id,
+            duplicate_of=place.duplicate_of if self._duplicates == "mark" else None,
+            related=self.related.of(event),
+        )
+        into.append(event)
 
     def take_back(self, events: Sequence[Event]) -> None:
         """They were not stored."""
         self.correlator.forget(events)
 
-    def remember(self, events: Sequence[Event]) -> None:
+    async def remember(self, events: Sequence[Event]) -> None:
         """They were stored."""
+        turn = Turn()
         for event in events:
             self.related.remember(event)
+            await turn.pause()
 
     async def learn(self, events: Sequence[Event]) -> None:
         """What was stored before the start, oldest first."""

@@ -123,7 +123,7 @@ def test_a_flood_evicts_nothing_that_is_trusted_more(flood: Trust) -> None:
 def test_a_book_is_bounded_by_keys_and_clean_after() -> None:
     book = Book(most=1000, keys=500)
     correlator = Correlator()
-    correlator._books = {trust: book for trust in TRUSTS}
+    correlator._books = dict.fromkeys(TRUSTS, book)
     for number in range(50):
         guests = dict.fromkeys(range(100 + number * 100, 200 + number * 100), False)
         correlator.place(told("SMTP", "backup.job.failed", number * 2000, node=f"n{number}", guests=guests))

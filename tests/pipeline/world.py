@@ -1,0 +1,51 @@
+"""What the inventories would know."""
+
+from collections.abc import Sequence
+
+from mqtt_bridge.intake import Report
+from mqtt_bridge.model import GuestState, NodeState
+from mqtt_bridge.severity import Trust
+from mqtt_bridge.wording.verdict import Verdict
+
+
+class FixedWorld:
+    """Two sites unless said: `lab` with pve1 and 100, 101; `other` with pve1, pve9 and 100, 900."""
+
+    def __init__(self, *sites: str) -> None:
+        self.sites: Sequence[str] = sites or ("lab", "other")
+        self.nodes = {"lab": ("pve1", "PVE-Two"), "other": ("pve1", "pve9")}
+        self.guests = {"lab": (100, 101), "other": (100, 900)}
+
+    def sites_of(self, node: str | None, guest: int | None) -> Sequence[str]:
+        if node:
+            return [site for site in self.sites if self.node_name(site, node)]
+        return [site for site in self.sites if guest in self.guests[site]]
+
+    def guest(self, site: str, vmid: int) -> GuestState | None:
+        if vmid not in self.guests[site]:
+            return None
+        return GuestState(
+            site=site, vmid=vmid, type="qemu", name=f"web{vmid}", node="pve1", status="stopped", available=True,
+            tags=("prod",), stopped_by="root@pam",
+        )  # fmt: skip
+
+    def node(self, site: str, name: str) -> NodeState | None:
+        if not self.node_name(site, name):
+            return None
+        return NodeState(site=site, node=name, status="online", available=True)
+
+    def node_name(self, site: str, host: str) -> str | None:
+        return next((name for name in self.nodes[site] if name.casefold() == host.casefold()), None)
+
+
+def report(
+    identity: str = "1",
+    kind: str = "backup.job.failed",
+    *,
+    trust: Trust = "authenticated",
+    site: str | None = None,
+    at: float | None = None,
+    **verdict: object,
+) -> Report:
+    what = {"severity": "error", "node": "pve1", "ok": False, "title": "Backup failed", **verdict}
+    return Report(identity, Verdict(kind=kind, **what), trust, at=at, site=site)  # type: ignore[arg-type]
