@@ -24,18 +24,24 @@ class Delivery:
         """In order; the cursors are committed with the last of the reports."""
         if not reports and not cursors:
             return
-        size, pause, done = BATCH, FIRST_PAUSE, 0
+        waiting, size, pause = list(reports), BATCH, FIRST_PAUSE
         while True:
-            batch = reports[done : done + size]
-            last = done + len(batch) >= len(reports)
+            batch, last = waiting[:size], len(waiting) <= size
             try:
                 await self._intake(batch, cursors=cursors if last else None)
             except IntakeFullError:
                 size = max(1, size // 2)
             except JournalError as error:
                 log.warning("Events of the live watcher wait: %s", error)
+            except Exception:
+                log.exception("Events of the live watcher were refused by mistake")
+                size = max(1, len(batch) // 2)
+                if len(batch) == 1:  # this one is the reason, and would hold up all others for ever
+                    self._intake.reject("could not be made into an event")
+                    del waiting[0]
             else:
-                done, pause = done + len(batch), FIRST_PAUSE
+                del waiting[: len(batch)]
+                pause = FIRST_PAUSE
                 if last:
                     return
                 continue

@@ -12,10 +12,7 @@ from mqtt_bridge.intake import Intake, Report
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.polling import every
-from mqtt_bridge.severity import Severity
 from mqtt_bridge.wording import classify
-from mqtt_bridge.wording.clean import clean, one_line
-from mqtt_bridge.wording.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +22,6 @@ LOOK = 100  # entries
 FAR_LOOK = 1000  # when nothing of the last look is in this one any more
 UNLOGGED = 300.0  # seconds before the very first look from which on entries are new, if there is none
 TASKS = ("starting task UPID:", "end task UPID:")  # the tasks themselves are followed
-_SEVERITY: tuple[tuple[int, Severity], ...] = ((2, "critical"), (3, "error"), (4, "warning"), (7, "info"))
 
 
 class LogWatch:
@@ -123,11 +119,7 @@ def _priority(row: Mapping[str, Any]) -> int:
 
 
 def _report(row: Mapping[str, Any], site: str) -> Report:
-    raw = json.dumps(row)
-    try:
-        verdict = classify("clusterlog", raw)
-    except ModuleNotFoundError:
-        verdict = _plain(row)
+    verdict = classify("clusterlog", json.dumps(row))
     return Report(
         f"log/{site}/{_identity(row)}",
         verdict,
@@ -136,11 +128,3 @@ def _report(row: Mapping[str, Any], site: str) -> Report:
         site=site,
         metadata={"tag": row.get("tag")},
     )
-
-
-def _plain(row: Mapping[str, Any]) -> Verdict:
-    """By its priority alone."""
-    text = f"{row.get('tag', '')}: {row.get('msg', '')}"
-    severity = next(s for limit, s in _SEVERITY if _priority(row) <= limit or limit == 7)  # noqa: PLR2004 -- the last
-    node = str(row["node"]) if row.get("node") else None
-    return Verdict("syslog.message", severity, node=node, title=one_line(text), message=clean(text))

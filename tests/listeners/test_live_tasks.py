@@ -317,3 +317,19 @@ async def test_steady_state_calls(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
     polled = {"/cluster/resources", "/cluster/status", "/cluster/tasks", "/access/permissions"}
     served = {"/status/datastore-usage", "/nodes/localhost/tasks", "/nodes/localhost/status", "/version"}
     assert {p for p in paths if "datastore" not in p and "/admin/" not in p} <= polled | served
+
+
+async def test_more_changes_than_can_wait_are_made_good_by_comparing(
+    made: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mqtt_bridge.listeners.live_site.WAITING", 3)
+    async with made.watching():
+        made.taken.refuse = IntakeFullError("full")
+        running = [g for g in made.lab.world.guests.values() if g.running and not g.lock and not g.template][:9]
+        for guest in running:
+            made.lab.fault("guest-crash", guest.vmid)
+            await made.polls(1)
+        await made.polls(5)
+        made.taken.refuse = None
+        await made.until(lambda: len(made.taken.of("guest.stopped.unexpected")) == 9, 15)
+    assert sorted(r.verdict.guest or 0 for r in made.taken.reports) == sorted(g.vmid for g in running)
