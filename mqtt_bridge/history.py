@@ -33,7 +33,8 @@ TOPIC = 512  # characters of a response topic
 class History:
     """`take` what a bus of one's own receives, and `serve` it: a fresh session, so that no request is from yesterday.
 
-    `stats` counts answered, refused (with an error as the answer) and dropped (too many, retained, nowhere to answer).
+    One for each bus, on which its answers go out. `stats` counts answered, refused (with an error as the answer) and
+    dropped (too many, retained, nowhere to answer).
     """
 
     def __init__(self, journal: Journal, names: Topics, bridge: str) -> None:
@@ -43,6 +44,7 @@ class History:
         self._journal = journal
         self._waiting: deque[Message] = deque()
         self._wake = asyncio.Event()
+        self._serving = False
 
     def take(self, messages: Sequence[Message]) -> None:
         """What the bus has received: its `on_messages`."""
@@ -57,9 +59,15 @@ class History:
 
     async def serve(self, bus: Bus) -> None:
         """Answer, one after the other, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(bus))
-            group.create_task(self._answer_all(bus))
+        if self._serving:
+            raise RuntimeError("a History serves one bus: make another one for the second bus")
+        self._serving = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen(bus))
+                group.create_task(self._answer_all(bus))
+        finally:
+            self._serving = False
 
     async def _listen(self, bus: Bus) -> None:
         generation = 0

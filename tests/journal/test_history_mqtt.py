@@ -177,3 +177,10 @@ async def test_it_answers_again_after_the_broker_was_away(journal: Journal, mosq
             if said := await request(mosquitto, f"{ANSWER}/me", {"limit": 1}):
                 break
         assert len(json.loads(said)["events"]) == 1
+
+
+async def test_two_buses_need_two_of_them(journal: Journal) -> None:
+    history, hub = History(journal, NAMES, "main"), Loopback()
+    async with hub.client(history.take) as first, hub.client(history.take) as second, serving(history, first):
+        with pytest.raises(RuntimeError, match="another one for the second bus"):
+            await history.serve(second)

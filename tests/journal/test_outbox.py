@@ -209,6 +209,19 @@ async def test_a_loopback_gets_what_is_new_and_marks_nothing(journal: Journal) -
         await asyncio.wait([task])
 
 
+async def test_in_memory_a_loopback_can_be_what_publishes() -> None:
+    """A process of its own without a broker: retention may then take what its own reader has got."""
+    hub, got = Loopback(), list[Message]()
+    async with Journal(max_events=100) as journal, Outbox(journal, Retained(NAMES)) as outbox:
+        async with hub.client(got.extend) as reader, hub.client() as writer, feeding(outbox, writer):
+            await reader.subscribe([ALL])
+            for first in range(0, 500, 50):
+                await journal.commit(events(first, first + 50), {})
+                await until(lambda: not journal.stats.unpublished)
+        assert told(got) == ids(events(0, 500))
+        assert (journal.stats.stored, journal.stats.dropped) == (100, 400)
+
+
 async def test_the_list_of_a_site_is_filled_at_start_and_kept(journal: Journal) -> None:
     await journal.commit([*events(0, 60), event(100, site="other")], {})
     retained = Retained(NAMES)
