@@ -24,12 +24,12 @@ _SUSPECT = DAMAGED | {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQL
 class Database:
     """`async with` it: opens the file in a thread of its own, or raises JournalError.
 
-    `problem` is why the last transaction failed, empty since one has succeeded.
+    `problem` is why the last transaction failed, or the last reading; empty since one has succeeded.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.problem = ""
+        self._problems = {"write": "", "read": ""}
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._open = False
@@ -59,9 +59,13 @@ class Database:
             async with asyncio.timeout(GOODBYE):
                 await asyncio.wrap_future(closed)
 
+    @property
+    def problem(self) -> str:
+        return self._problems["write"] or self._problems["read"]
+
     async def read(self, work: Work[T]) -> T:
         """What `work` makes of the connection; raises JournalError."""
-        return await self._submit(lambda: self._guarded(work))
+        return await self._submit(lambda: self._guarded("read", work))
 
     async def write(self, work: Work[T], *, durable: bool = True, after: Callable[[T], None] = lambda _: None) -> T:
         """The same in a transaction that is on disk when this returns, or did not happen: raises JournalError.
@@ -71,7 +75,7 @@ class Database:
         """
 
         def job() -> T:
-            result = self._guarded(lambda connection: self._transaction(connection, work, durable=durable))
+            result = self._guarded("write", lambda connection: self._transaction(connection, work, durable=durable))
             after(result)
             return result
 
@@ -90,18 +94,18 @@ class Database:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _guarded(self, work: Work[T]) -> T:
+    def _guarded(self, what: str, work: Work[T]) -> T:
         try:
             result = work(self._opened())
         except sqlite3.Error as error:
-            self.problem = str(failure := translated(self.path, error))
+            self._problems[what] = str(failure := translated(self.path, error))
             if primary(error) in _SUSPECT and self.path != MEMORY:
                 self._close()  # the next one begins with a fresh look at the file
             raise failure from error
         except BridgeError as error:
-            self.problem = str(error)
+            self._problems[what] = str(error)
             raise
-        self.problem = ""
+        self._problems[what] = ""
         return result
 
     def _opened(self) -> sqlite3.Connection:
