@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check bench docs mosquitto clean help
+.PHONY: install demo test check bench docs mosquitto dovecot clean help
 
 help:  ## say what can be made
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):[^#]*## /make \1\t/' | expand -t 14
@@ -24,7 +24,7 @@ install: $(VENV)/.installed  ## the commands proxmox-mcp and mqtt-bridge in .ven
 demo: $(VENV)/.installed  ## a simulated datacentre with broker, bridge and MCP server, and a live view
 	@$(BIN)/proxmox-mcp demo $(ARGS)
 
-test: $(VENV)/.tested mosquitto  ## lint, types and all tests that need no Home Assistant or n8n
+test: $(VENV)/.tested mosquitto dovecot  ## lint, types and all tests that need no Home Assistant or n8n
 	BIN=$(BIN) scripts/check
 	BIN=$(BIN) scripts/test
 
@@ -39,6 +39,9 @@ docs: $(VENV)/.tested  ## write the generated documents again
 
 mosquitto:
 	@scripts/install-mosquitto
+
+dovecot:
+	@scripts/install-dovecot
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -139,7 +139,8 @@ class FolderReader:
                 raw = await session.content(uid, facts.size) or raw
                 verdict = await mail_report.understood(raw)
         except ImapRefusedError as error:
-            return self._unreadable(uid, error)
+            self._unreadable(uid, error)
+            return None
         more: dict[str, int | bool] = {} if whole else {"size": facts.size, "truncated": True}
         return mail_report.report(raw, verdict, "unauthenticated", folder=self.folder, **more)
 

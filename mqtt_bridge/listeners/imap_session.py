@@ -120,7 +120,9 @@ class Session:
 
     async def uids_from(self, uid: int) -> list[int]:
         """Those of this UID and above, ascending."""
-        return [each for each in await self._search(b"UID %d:*" % uid) if each >= uid]  # `n:*` always names the last one too
+        return [
+            each for each in await self._search(b"UID %d:*" % uid) if each >= uid
+        ]  # `n:*` always names the last one too
 
     async def uids_since(self, moment: float) -> list[int]:
         """Those that arrived since, by whole days with one day to spare, ascending."""
