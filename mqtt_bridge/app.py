@@ -147,9 +147,10 @@ class Bridge:
         except SiteTakenError as error:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
+        history = self.events.history()
         async with (
             Broker(self.options, self._guard, role="guard") as guard,
-            Broker(self.options, self.events.history.take, role="history") as asked,
+            Broker(self.options, history.take, role="history") as asked,
         ):
             await self._listen()
             async with asyncio.TaskGroup() as group:
@@ -157,7 +158,7 @@ class Bridge:
                 group.create_task(self.events.feed(self.broker))
                 group.create_task(self._keep_listening())
                 group.create_task(self._watch(guard))
-                group.create_task(self.events.history.serve(asked))
+                group.create_task(history.serve(asked))
                 self._published.set()
 
     def _give_way(self, error: SiteTakenError) -> None:

@@ -34,7 +34,6 @@ class Events:
         self.outbox = Outbox(self.journal, pollers.retained)
         self.world = InventoryWorld([s.slug for s in settings.sites], pollers.inventories)
         self.pipeline = Pipeline(self.journal, self.world, settings.events)
-        self.history = History(self.journal, pollers.retained.names, pollers.writer.bridge)
         self.listeners: dict[ListenerName, Listener] = {}
         self._lasting = journal is not None
         self._pollers = pollers
@@ -45,10 +44,11 @@ class Events:
             await stack.enter_async_context(self.journal)
             await stack.enter_async_context(self.outbox)
             await stack.enter_async_context(self.pipeline)
-            local = await stack.enter_async_context(self._pollers.loopback.client(self.history.take))
+            history = self.history()
+            local = await stack.enter_async_context(self._pollers.loopback.client(history.take))
             feed = self.outbox.feed_live if self._lasting else self.outbox.feed
             self._pollers.parts.start("loopback events", lambda: feed(local))
-            self._pollers.parts.start("loopback history", lambda: self.history.serve(local))
+            self._pollers.parts.start("loopback history", lambda: history.serve(local))
             self._stack = stack.pop_all()
         return self
 
@@ -64,6 +64,10 @@ class Events:
         for name in (name for name in LISTENERS if name in names):
             listener = self.listeners[name] = LISTENERS[name](given)
             self._pollers.parts.start(name, _Run(listener, self.pipeline.intake(name)))
+
+    def history(self) -> History:
+        """What answers questions about earlier events on one bus."""
+        return History(self.journal, self._pollers.retained.names, self._pollers.writer.bridge)
 
     async def feed(self, bus: Bus) -> None:
         """Publish what the broker has not got yet, until cancelled."""

@@ -31,7 +31,8 @@ CONTROL = "PROXMOX_LAB_CONTROL"
 
 async def demo(arguments: argparse.Namespace) -> int:
     """Lab, broker, bridge and MCP server in this process, with a live view where there is a terminal."""
-    from proxmox_mcp.screen import show  # noqa: PLC0415 -- `lab` needs neither
+    from proxmox_mcp.demo_targets import aim, listening  # noqa: PLC0415 -- `lab` needs none of these
+    from proxmox_mcp.screen import show  # noqa: PLC0415
     from proxmox_mcp.serving import Served  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
@@ -41,12 +42,13 @@ async def demo(arguments: argparse.Namespace) -> int:
         # the lab's own port is only known once it runs, so that wrong --set values are told after it has started
         logs.set_up(GeneralSettings(), quiet=sys.stdout.isatty())
         lab = await stack.enter_async_context(Lab(_options(arguments, lively=True, pvestatd_interval=PVESTATD)))
-        settings = _settings(arguments, lab.env, state_dir)
+        settings = _settings(arguments, {**lab.env, **listening()}, state_dir)
         logs.set_up(settings.general, quiet=sys.stdout.isatty())
         served = await stack.enter_async_context(
             Served(settings, port=_http_port(arguments), embedded_port=arguments.mqtt_port)
         )
         await served.bridge.ready()
+        await aim(lab, served.bridge, settings)
         _tell_ready(arguments.ready_file, _ready(lab, served.bridge.options, served.url, settings))
         stop = stop_signals()
         await show(served.state, _connect(served.bridge.options, served.url, settings, lab.env), stop)
