@@ -19,6 +19,11 @@ _USER: Final = re.compile(r"^<(?P<user>[^>\s]{1,120})> ")
 _JOB_VMIDS: Final = re.compile(r"(?<!\S)(?!--)[1-9]\d{2,8}(?:,[1-9]\d{2,8})*(?!\S)")
 _OPTION: Final = re.compile(r"--(?P<name>[\w-]+)(?:[ =](?P<value>'[^']*'|[^\s-]\S*))?")
 _ACCESS_LOG: Final = re.compile(r'\S+ - \S+ \[[^\]]{10,40}\] "(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) ')
+_ROUTINE: Final = re.compile(
+    r"(?:\[?(?:info|notice|debug)\]?:? )?(?:start(?:ing|ed)|stop(?:ping|ped)|restarted|listening|ready|running|loaded|version|"
+    r"initiali[sz]ed|reload(?:ing|ed)|connected|exiting|shutting down|done|success|ok\b|finished|completed)",
+    re.IGNORECASE,
+)
 _JOURNAL_NOTE: Final = re.compile(r"-- (?:Logs begin|Journal begins|Reboot|Boot|No entries|MARK)")
 
 
@@ -42,18 +47,33 @@ def read_line(frame: Frame) -> Verdict:
         if found:
             return found
     if message.startswith("TASK "):
-        return _with_frame(read_log(message), frame)
+        return _end_of_log(frame)
     if "backup job: vzdump" in message:
         return _backup_job(frame)
     family = family_of(frame.program)
-    for entry in family.rows:
+    return _by_rows(family.rows, frame) or _unknown(frame, quiet=family.quiet)
+
+
+def _by_rows(rows: tuple[Row, ...], frame: Frame) -> Verdict | None:
+    message = frame.message
+    for entry in rows:
         if entry.has in message:
             if entry.pattern is None:
                 return _verdict(entry, {}, frame)
             found_row = entry.pattern.search(message)
             if found_row:
                 return _verdict(entry, found_row.groupdict(), frame)
-    return _unknown(frame, quiet=family.quiet)
+    return None
+
+
+def _end_of_log(frame: Frame) -> Verdict:
+    """`TASK ERROR: …` as a line of its own: the task, if its words tell which, else what its error tells."""
+    verdict = read_log(frame.message)
+    if verdict.kind == "task.unknown.failed":
+        told = _by_rows(family_of("").rows, replace(frame, message=frame.message.partition(": ")[2]))
+        if told and told.kind not in {"noise", "syslog.message"}:
+            return told
+    return _with_frame(verdict, frame)
 
 
 def _tidy(text: str) -> str:
@@ -172,9 +192,9 @@ def _unknown(frame: Frame, *, quiet: bool) -> Verdict:
     """A line that no rule knows: an event of its own where its words alarm, noise where they don't."""
     message = _tidy(frame.message)
     severity = severity_by_text(message, frame.priority)
-    silent = not message or _ACCESS_LOG.match(message) or _JOURNAL_NOTE.match(message)
+    silent = not message or _ROUTINE.match(message) or _ACCESS_LOG.match(message) or _JOURNAL_NOTE.match(message)
     facts = _facts(frame)
-    kind = "noise" if silent or (quiet and severity == "info") else "syslog.message"
+    kind = "noise" if severity == "info" and (quiet or silent) else "syslog.message"
     return Verdict(
         kind,
         "info" if kind == "noise" else severity,

@@ -114,6 +114,10 @@ def _timed(text: str, now: float) -> Frame:
     if found and clock.is_month(found["mon"]):
         at = clock.classic_time(found, now, time.gmtime(now).tm_year)
         return replace(_tagged(text[found.end() :], host_too=True), at=at)
+    found = clock.EASTERN.match(text)
+    if found:
+        at = clock.classic_time(found, now, time.gmtime(now).tm_year)
+        return replace(_tagged(text[found.end() :], host_too=True), at=at)
     found = clock.ISO.match(text)
     if found:
         host_too = (found["comma"] or ".")[0] == "." and not found[0].rstrip().endswith(":")
@@ -124,7 +128,7 @@ def _timed(text: str, now: float) -> Frame:
         return Frame(text[found.end() :], "kernel", at=at)
     found = clock.SINCE_BOOT.match(text)
     if found:
-        return Frame(text[found.end() :], "kernel")
+        return _since_boot(text[found.end() :])
     found = clock.UNIX.match(text)
     if found and float(found["unix"]) < 4e9:
         return replace(_tagged(text[found.end() :], host_too=True), at=float(found["unix"]))
@@ -132,6 +136,14 @@ def _timed(text: str, now: float) -> Frame:
     if found:
         return _tagged(text[found.end() :], host_too=True)
     return _untimed(text)
+
+
+def _since_boot(text: str) -> Frame:
+    """What dmesg prints; some consoles put a host and `kernel:` behind the time."""
+    found = _TAG.match(text)
+    if found and found["program"] == "kernel":
+        return Frame(text[found.end() :], "kernel", short_host(found["host"]))
+    return Frame(text, "kernel")
 
 
 def _tagged(text: str, *, host_too: bool) -> Frame:
@@ -170,7 +182,7 @@ def _untimed(text: str) -> Frame:
     bare = _BARE_TAG.match(text)
     if bare:
         return Frame(text[bare.end() :], _program(bare["program"]), None, bare["pid"])
-    return Frame(text)
+    return Frame(text[7:], "kernel") if text.startswith("kernel ") else Frame(text)
 
 
 def _program(name: str) -> str:

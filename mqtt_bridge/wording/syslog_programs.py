@@ -27,9 +27,9 @@ _LXC: Final = (
 )  # fmt: skip
 _COMMON: Final = (*guests.LOCKS, *guests.GUESTS, *guests.BACKUPS)
 _DAEMON: Final = Family(
-    (*_COMMON, *storage.STORAGE, *cluster.FILESYSTEM, *auth.AUTH, *system.CLOCKS[:4], *guests.CHATTER), quiet=False
+    (*_COMMON, *storage.STORAGE, *cluster.FILESYSTEM, *auth.AUTH, *system.CLOCKS[:4], *guests.TROUBLE, *guests.CHATTER)
 )
-_STATS: Final = Family((*guests.LOCKS, *guests.GUESTS, *storage.PVESTATD, *cluster.FILESYSTEM, *guests.CHATTER))
+_STATS: Final = Family((*guests.LOCKS, *guests.GUESTS, *storage.PVESTATD, *cluster.FILESYSTEM, *guests.TROUBLE, *guests.CHATTER))
 _HA: Final = Family((*guests.LOCKS, *cluster.HA, *cluster.FILESYSTEM, *guests.GUESTS, *guests.CHATTER))
 _SYSTEMD: Final = Family((*system.SYSTEMD, *system.CLOCKS[:4], *system.SYSTEMD_CHATTER))
 _CEPH: Final = Family((*storage.CEPH,))
@@ -62,7 +62,7 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     ("ceph-mon ceph-osd ceph-mgr ceph-mds ceph", _CEPH),
     ("dmeventd lvm", _LVM),
     ("proxmox-backup-proxy proxmox-backup-api proxmox-backup-manager proxmox-backup proxmox-daily-update sg-tape-cmd",
-     Family((*auth.AUTH[:5], *system.PBS, *auth.AUTH[5:], *storage.STORAGE), quiet=False)),
+     Family((*auth.AUTH[:5], *system.PBS, *auth.AUTH[5:], *storage.STORAGE))),
 )  # fmt: skip
 _FAMILIES: Final[dict[str, Family]] = {name: family for names, family in _TABLE for name in names.split()}
 
@@ -78,8 +78,8 @@ _UNKNOWN: Final = Family(
         *_telling(kernel.FIREWALL, _COMMON, cluster.HA, cluster.PMXCFS, storage.PVESTATD, cluster.FILESYSTEM),
         *_telling(cluster.COROSYNC, cluster.WATCHDOG, storage.SMARTD, storage.MDADM),
         *_telling(storage.ZED, kernel.MEMORY, kernel.ZFS, kernel.RAID, kernel.DISKS, kernel.SHARES, storage.CEPH),
-        *_telling(auth.AUTH, system.CLOCKS, system.SYSTEMD, system.PBS, kernel.NETWORK, kernel.OTHER, _LXC[:1]),
-        *(entry for entry in kernel.OTHER if entry.kind == "noise"),
+        *_telling(auth.AUTH, system.CLOCKS, system.SYSTEMD, system.PBS, guests.TROUBLE, kernel.NETWORK, kernel.OTHER, _LXC[:1]),
+        *(entry for entry in (*kernel.FIREWALL, *guests.TROUBLE, *kernel.OTHER) if entry.kind == "noise"),
     ),
     quiet=False,
 )

@@ -32,7 +32,7 @@ AUTH: tuple[Row, ...] = (
     row("auth.failed", "nvalid token", r"invalid token (?:value|name)|no such token", "A request with a wrong API token"),
     row("auth.failed", "uthentication verification error", "", "A login failed"),
     row("auth.failed", "invalid PVE ticket", "", "A request with a wrong ticket"),
-    row("auth.succeeded", "Accepted ", r"Accepted (?P<method>\S+) for (?P<user>\S+) from (?P<rhost>\S+)", "{user} logged in by SSH from {rhost}"),
+    row("auth.succeeded", "Accepted ", r"Accepted (?P<method>publickey|password|\S+)(?: for (?P<user>\S+) from (?P<rhost>\S+)|$)", "{user} logged in by SSH from {rhost}"),
     row("auth.succeeded", "ROOT LOGIN", "", "root logged in"),
     row("auth.succeeded", "LOGIN ON", r"LOGIN ON \S+ BY (?P<user>\S+)", "{user} logged in"),
 )  # fmt: skip

@@ -23,7 +23,7 @@ PMXCFS: tuple[Row, ...] = (
     *QUORUM,
     row("cluster.membership.changed", "members: ", r"members: (?P<members>[\d/, ]+)", "Members of the cluster: {members}"),
     row("cluster.membership.changed", "members[", "", "The members of the cluster changed"),
-    row("noise", "received sync request"),
+    *noise("received sync request", "cpg_send_message retr", "received all states", "all data is up to date"),
     row("cluster.filesystem.error", "crit: ", r"\[(?P<part>\w+)\] crit: (?P<error>[^\n]*)", "The cluster file system fails: {error}"),
     row("cluster.filesystem.error", "can't initialize service", "", "The cluster file system can't reach corosync"),
     row("cluster.filesystem.error", "unable to acquire pmxcfs lock", "", "The cluster file system did not start"),
@@ -63,6 +63,8 @@ COROSYNC: tuple[Row, ...] = (
     row("syslog.message", "was not scheduled", r"for (?P<milliseconds>[\d.]+) ms", "corosync got no processor for {milliseconds} ms", "warning", ok=False),
     row("syslog.message", "sendmsg", r"failed", "corosync can't send", "warning", ok=False),
     row("syslog.message", "Failed to activate", "", "", "error", ok=False),
+    row("service.error", "ailed to ", r"[Ff]ailed to (?:load|initiali[sz]e|start|parse|read|bind)[^\n]*", "corosync does not start"),
+    row("service.error", "rror", r"(?:[Pp]arse error|configuration error|exiting at)[^\n]*", "corosync does not start"),
     *noise("[KNET", "[MAIN", "[SERV", "[CPG", "[TOTEM", "[QUORUM", "[WD", "[CFG", "[QB", "[CMAP", "[VOTEQ", "[MON", "[APP"),
     *noise("PMTUD", "best link", "Resetting MTU", "MTU changed", "ready to provide service", "downlist", "joined"),
 )  # fmt: skip
@@ -117,6 +119,6 @@ WATCHDOG: tuple[Row, ...] = (
     row("watchdog.expiring", "about to expire", "", "The HA watchdog is about to expire: the node will reset"),
     row("watchdog.expired", "watchdog expired", "", "The HA watchdog has expired: the node resets"),
     row("watchdog.expired", "disable watchdog updates", "", "The HA watchdog is fed no more: the node resets"),
-    row("watchdog.expiring", "with active connections", "", "The HA watchdog ended while it was used"),
+    row("watchdog.expired", "with active connections", "", "The HA watchdog ended while it was used: the node resets"),
     *noise("atchdog"),
 )

@@ -14,8 +14,10 @@ LOCKS: tuple[Row, ...] = (
     row("cluster.lock.timeout", "lost lock '", r"lost lock '(?P<lock>[^']{1,100})", "Lost the lock {lock}"),
 )
 GUESTS: tuple[Row, ...] = (
-    row("guest.agent.timeout", "qmp command", rf"VM {VMID} qmp command '?(?P<command>guest-[\w-]{{1,40}})'? failed - "
+    row("guest.agent.timeout", " command", rf"VM {VMID} (?:qmp|qga) command '?(?P<command>guest-[\w-]{{1,40}})'? failed - "
         r"(?P<error>[^\n]*(?:time(?:d )?out|unable to connect|not running\?)[^\n]*)", "VM {guest}: its guest agent does not answer"),
+    row("guest.agent.timeout", "qmp guest-", rf"VM {VMID} qmp (?P<command>guest-\S{{1,40}}) got timeout", "VM {guest}: its guest agent does not answer"),
+    row("guest.agent.timeout", "qga command", rf"VM {VMID} qga command", "VM {guest}: its guest agent does not answer"),
     row("guest.agent.timeout", "guest agent", rf"(?:VM {VMID}[^\n]{{0,60}})?[Gg]uest agent is not running", "VM {guest}: its guest agent does not run"),
     row("guest.agent.timeout", "qga socket", rf"VM {VMID} qga socket", "VM {guest}: its guest agent does not answer"),
     row("guest.qmp.timeout", "qmp command", rf"VM {VMID} qmp command (?:'(?P<command>[\w-]{{1,60}})' )?failed - "
@@ -26,7 +28,8 @@ GUESTS: tuple[Row, ...] = (
     row("guest.qmp.failed", "qmp socket", rf"VM {VMID} qmp socket", "VM {guest}: QEMU's control socket failed"),
     row("guest.stopped", "leanup for ", rf"(?:Starting|Finished) cleanup for {VMID}", "Guest {guest} has stopped"),
     row("guest.start.failed", "startup for container", rf"startup for container '{VMID}' failed", "CT {guest} did not start"),
-    row("guest.start.failed", "/usr/bin/kvm -id", rf"/usr/bin/kvm -id {VMID} [\s\S]*failed: (?P<error>[^\n]*)", "VM {guest} did not start: {error}"),
+    row("guest.start.failed", "/usr/bin/kvm -id", rf"/usr/bin/kvm -id {VMID} [\s\S]*(?:failed|got timeout): ?(?P<error>[^\n]*)", "VM {guest} did not start: {error}"),
+    row("guest.start.failed", "start failed: ", rf"/usr/bin/kvm -id {VMID}\b", "VM {guest} did not start"),
     row("guest.start.failed", "lxc-start", rf"lxc-start:? {VMID}:?", "CT {guest} did not start"),
     row("guest.start.failed", "Failed to start", rf"(?:CT|VM|[Cc]ontainer) {VMID}", "Guest {guest} did not start"),
     row("guest.start.failed", "start failed", rf"(?:VM|CT) {VMID}[^\n]{{0,40}}start failed", "Guest {guest} did not start"),
@@ -51,6 +54,14 @@ BACKUPS: tuple[Row, ...] = (
         "Replication of guest {guest} failed: {error}"),
     row("replication.failed", "eplication", rf"[Rr]eplication job '?{VMID}-\d{{1,4}}'?[^\n]{{0,80}}failed", "Replication of guest {guest} failed"),
 )  # fmt: skip
+TROUBLE: tuple[Row, ...] = (
+    row("service.error", "status update error", r"status update error: (?P<error>[^\n]*)", "A status can't be collected: {error}"),
+    row("service.error", "Address already in use", "", "A service can't start: its address is in use"),
+    row("service.error", "Unable to fork", "", "A service can't start a process"),
+    row("service.error", "unable to start server", "", "A service did not start"),
+    row("noise", "Starting Backup of ", rf"(?:VM|CT) {VMID}"),
+    row("syslog.message", "@", r"^<[^>\s]{1,120}@[^>\s]{1,60}> (?!\w+ing \w+proxy)"),
+)  # fmt: skip
 CHATTER: tuple[Row, ...] = noise(
     "INFO: ", "worker ", "worker(s)", "received signal ", "server closing", "server stopped", "server shutdown",
     "restarting server", "starting server", "detected vanished client connection", "still active, waiting",
@@ -58,5 +69,5 @@ CHATTER: tuple[Row, ...] = noise(
     "Restarting daemon", "exit code 0", "read: Connection reset by peer", "notified via target", "forked process",
     "starting termproxy", "starting vnc proxy", "launch command:", "CPU soft mask", "Replication job started",
     "Custom certificate does not expire soon", "Certificate does not expire", "no subscription", "reopening access log",
-    "ipset ", "shutting down", "watchdog active", "watchdog closed", "Use of uninitialized value", "Deep recursion",
+    "ipset ", "inotify poll request", "shutting down", "watchdog active", "watchdog closed", "Use of uninitialized value", "Deep recursion",
 )  # fmt: skip

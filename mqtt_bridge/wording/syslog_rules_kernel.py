@@ -25,8 +25,9 @@ ZFS: tuple[Row, ...] = (
 )
 RAID: tuple[Row, ...] = (
     row("storage.md.degraded", "md/raid", r"md/raid\w*:(?P<pool>\w+): (?:Disk failure on (?P<device>\w+)|Operation continuing on \d+ devices)", "RAID {pool} is degraded: {device} failed"),
-    row("storage.md.degraded", "md/raid", r"md/raid\w*:(?P<pool>\w+): (?:not (?:enough|clean)|cannot start|too many)", "RAID {pool} is degraded"),
+    row("storage.md.degraded", "md/raid", r"md/raid\w*:(?P<pool>\w+): (?:not enough|cannot start|too many)", "RAID {pool} is degraded"),
     row("storage.md.degraded", "md/raid", r"md/raid\w*:(?P<pool>\w+): (?:raid level \S+ )?active with (?P<active>\d+) out of (?!(?P=active)\b)\d+", "RAID {pool} runs with {active} devices"),
+    row("storage.md.warning", "md/raid", r"md/raid\w*:(?P<pool>\w+): not clean", "RAID {pool} is being rebuilt"),
     row("storage.md.degraded", "peration continuing on", r"on \d+ devices", "A RAID is degraded"),
     row("disk.io.error", "md/raid", r"md/raid\w*:(?P<pool>\w+): (?:\S+: )?(?:read error|unrecoverable|redirecting|rescheduling|read correction)", "RAID {pool} has read errors"),
     row("storage.md.degraded", "md: ", r"md: kicking non-fresh (?P<device>\w+)", "A RAID is degraded: {device} is not current"),
@@ -50,6 +51,7 @@ DISKS: tuple[Row, ...] = (
     row("disk.io.error", "JBD2: ", r"[Ee]rror|failure", "A file system's journal has errors"),
     row("disk.io.error", "XFS (", r"XFS \((?P<device>[\w-]+)\): [^\n]*(?:[Cc]orruption|error|[Ss]hutting down|shutdown|[Ff]ailed)", "File system on {device} has errors"),
     row("disk.io.error", "BTRFS", r"BTRFS (?:error|critical|warning)?[^\n]{0,10}\(device (?P<device>[\w-]+)[^\n]*(?:err|corrupt|csum failed|forced readonly|abort)", "File system on {device} has errors"),
+    row("disk.io.error", "rror on swap-device", r"swap-device \((?P<device>[\d:]+)", "The swap device {device} has errors"),
     row("disk.io.error", "evice offlined", r"sd (?P<device>[\d:]+)", "Disk {device} is gone"),
     row("disk.io.error", "Device not ready", "", "A disk does not answer"),
     row("disk.io.error", "attempting task abort", "", "A disk does not answer"),
@@ -83,6 +85,8 @@ NETWORK: tuple[Row, ...] = (
     row("network.link.up", "ained carrier", rf"{_NIC}: [Gg]ained carrier", "Link {link} is up"),
 )  # fmt: skip
 FIREWALL: tuple[Row, ...] = (
+    row("noise", "pvefw logger"),
+    row("noise", "received terminate request"),
     row("noise", "ACCEPT: "),
     row("firewall.dropped", "PVEFW", rf"^(?:0|{VMID}) \d (?P<chain>PVEFW-\S+|\S+) \S+ \S+ (?:policy )?(?P<action>DROP|REJECT)", "Firewall: {action} in {chain}"),
     row("firewall.dropped", "SRC=", rf"^(?:0|{VMID}) \d (?P<chain>\S+) \S+ \S+ (?:policy )?(?P<action>[A-Z]+)[^\n]*?SRC=(?P<source>\S+)", "Firewall: {action} of {source}"),
@@ -99,6 +103,7 @@ OTHER: tuple[Row, ...] = (
     row("syslog.message", "Hardware Error", "", "The hardware reports an error", "error", ok=False),
     row("syslog.message", "above threshold", r"temperature", "The processor is too hot", "warning", ok=False),
     row("node.time.jump", "timekeeping watchdog", "", "The clock is unstable"),
+    row("watchdog.expired", "watchdog did not stop", "", "The watchdog was left running: the node resets"),
     row("node.shutdown", "reboot: ", r"reboot: (?:Restarting system|Power down|System halted)", "The node shuts down"),
     row("noise", "apparmor=", rf"profile=\"lxc-{VMID}"),
     *noise("apparmor=", "audit:", "promiscuous mode", "oom_reaper", "SATA link up"),

@@ -8,6 +8,7 @@ from mqtt_bridge.wording.syslog_row import Row, noise, row
 _REFUSED = r"(?P<error>[^\n]*(?:40[13] |[Uu]nauthorized|permission check failed|authentication fail|NT_STATUS_LOGON_FAILURE|LOGON_FAILURE)[^\n]*)"
 
 STORAGE: tuple[Row, ...] = (
+    row("datastore.error", "unable to open chunk store", r"chunk store (?:'(?P<storage>[^']{1,80})' )?at [^\n]*? - (?P<error>[^\n]*)", "A datastore can't be opened: {error}"),
     row("storage.zfs.suspended", "currently suspended", r"'(?P<pool>[^']{1,80})': pool I/O is currently suspended", "ZFS pool {pool} is suspended"),
     row("storage.zfs.missing", "no such pool", r"(?:open|import) '(?P<pool>[^']{1,80})': no such pool", "ZFS pool {pool} is missing"),
     row("storage.zfs.missing", "zfs error: ", r"cannot open '(?P<pool>[^']{1,120})': dataset does not exist", "ZFS dataset {pool} is missing"),

@@ -36,6 +36,9 @@ CLASSIC: Final = re.compile(
     r"(?P<mon>[^\W\d_]{3,5})\.? {1,2}(?P<day>\d{1,2}) (?:(?P<year1>20\d\d) )?(?P<clock>\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?"
     r"(?: (?P<year2>20\d\d))?(?: (?P<zone>[A-Z]{3,4})(?=[ :]))?:?(?:\s+|$)"
 )
+EASTERN: Final = re.compile(
+    r"(?P<mon>\d{1,2}) ?[月월] ?(?P<day>\d{1,2}) ?[日일]? (?P<clock>\d\d:\d\d:\d\d)(?P<year1>)(?:[.,]\d{1,9})?\s+"
+)
 ISO: Final = re.compile(
     r"(?:[A-Z][a-z]{2} )?(?P<date>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d:\d\d)(?P<comma>[.,]\d{1,9})?"
     r"(?: ?(?P<zone>Z\b|[+-]\d\d:?\d\d|UTC|GMT|CES?T|BST|WES?T|EES?T|MSK|[ECMP][SD]T|JST|AEST))?:?(?:\s+|$)"
@@ -65,6 +68,10 @@ def _seconds(year: int, month: int, day: int, clock: str) -> float | None:
     return float(timegm((year, month, day, hour, minute, second)))
 
 
+def _month(name: str) -> int:
+    return int(name) if name.isdigit() else _MONTHS.get(name.lower(), 0)
+
+
 def is_month(name: str) -> bool:
     """Whether `name` is a month's short name in a language that hosts are set to."""
     return name.lower() in _MONTHS
@@ -73,7 +80,7 @@ def is_month(name: str) -> bool:
 def classic_time(found: re.Match[str], now: float, year_now: int) -> float | None:
     """`Mar 24 12:04:10`: the year is the one that brings it nearest to `now`; None if that is more than a day off."""
     part = found.groupdict()
-    month, day = _MONTHS.get(part["mon"].lower(), 0), int(part["day"])
+    month, day = _month(part["mon"]), int(part["day"])
     year = part["year1"] or part.get("year2")
     offset = _offset(part.get("zone"))
     if year:
