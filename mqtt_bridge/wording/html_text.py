@@ -58,7 +58,7 @@ def _shown(text: str, verbatim: bool) -> str:
 
 def _mark(name: str, *, closing: bool) -> str:
     if name in _CELL:
-        return "    " if closing else ""
+        return "  "  # at both ends: PVE up to 8.0 left the closing tags out
     if name == "li" and not closing:
         return "\n- "
     return "\n" if name in _LINE else ""

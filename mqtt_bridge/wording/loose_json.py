@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
 DEPTH = 100
+LABEL = 80
+PAIR = 3  # name, value and how to show them
 _KEYS = (
     "title|subject|headline|message|text|content|body|description|msg|summary|severity|priority|level|status|hostname"
     "|host|node|nodename|type|event|timestamp|date|job-id|job|fields|source|details|datastore|name|value|username"
@@ -132,6 +134,6 @@ def members(value: Any, limit: int = 3000, depth: int = 10) -> Iterator[tuple[st
 def _pairs(item: dict[str, Any]) -> list[tuple[str, Any]]:
     name = item.get("name") or item.get("title")
     value = item.get("value")
-    if isinstance(name, str) and isinstance(value, str | int | float) and len(name) < 80:  # noqa: PLR2004 -- a label
+    if isinstance(name, str) and isinstance(value, str | int | float) and len(item) <= PAIR and len(name) <= LABEL:
         return [(name.lower().strip(" :*"), value)]
     return [(str(key).lower(), inner) for key, inner in list(item.items())[:200]]

@@ -59,7 +59,9 @@ def _verdict(rule: Rule, groups: dict[str, str | None], notice: Notice) -> Verdi
     node = short_name(groups.pop("node", None)) or node_of(notice, sender=rule.sender)
     guest = groups.pop("guest", None)
     job = groups.pop("job", None) or job_of(notice)
-    facts = {name: one_line(value, FIELD_LIMIT) for name, value in groups.items() if value}
+    facts = {
+        name: one_line(value, FIELD_LIMIT) for name, value in {**_details(rule, notice), **groups}.items() if value
+    }
     return verdict(
         kind,
         notice,
@@ -71,6 +73,14 @@ def _verdict(rule: Rule, groups: dict[str, str | None], notice: Notice) -> Verdi
         guest=int(guest) if guest else None,
         guests=((int(guest), ok),) if guest else (),
     )
+
+
+def _details(rule: Rule, notice: Notice) -> dict[str, str | None]:
+    """What the text tells beside a title that fits already: the error, the datastore."""
+    found = rule.text.search(notice.body) if rule.text else None
+    store = _DATASTORE.search(notice.body[:20_000]) if found else None
+    told = {name: value for name, value in (found.groupdict() if found else {}).items() if name not in _OF_VERDICT}
+    return {"datastore": store[1] if store else None, **told}
 
 
 def verdict(
@@ -114,6 +124,8 @@ _UPID = re.compile(r"UPID:[a-zA-Z0-9-]{1,63}:[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:[^\
 _URL_HOST = re.compile(r"https?://([\w.-]{1,255}):8007(?:/|\b)")
 _COMMAND = re.compile(r"\bvzdump [^\n]{1,2000}")
 _COMMAND_NODE = re.compile(r"--node[ =]([\w.-]{1,255})")
+_DATASTORE = re.compile(r"(?mi)^[ \t>*]{0,8}Datastore:[ \t]{1,40}([\w.-]{1,100})")
+_OF_VERDICT = frozenset({"node", "guest", "job", "result"})
 _JOB = re.compile(r"(?mi)^[ \t>*]{0,8}Job ID:[ \t]+(\S{1,200})")
 
 

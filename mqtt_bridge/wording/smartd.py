@@ -20,7 +20,8 @@ _RUNNING_ON = re.compile(r"smartd daemon running on(?: host)?[: ][ \t]{0,4}([\w.
 _DEVICE = re.compile(r"(?:^|[ \t>`*])Device: (?P<device>/?[^\n,]{1,120}), (?P<what>[^\n]{1,400})$", re.MULTILINE)
 _LINE = re.compile(
     r"\bDevice: /dev/[^\n,]{1,120}, (?:FAILED SMART|\d{1,9} (?:Currently unreadable|Offline uncorrectable)"
-    r"|ATA error count|Self-Test Log|new Self-Test|Failed SMART usage|Temperature \d|number of Error Log|Critical Warning|SMART Failure"
+    r"|ATA error count|Self-Test Log|new Self-Test|Failed SMART usage|Temperature \d|number of Error Log"
+    r"|Critical Warning|SMART Failure"
     r"|unable to open|not capable of SMART|failed to read|Read SMART)",
 )
 _TEST = re.compile(r"TEST EMAIL from smartd for device:? (?P<device>\S{1,120})", re.IGNORECASE)

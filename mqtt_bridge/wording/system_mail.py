@@ -13,7 +13,7 @@ _NODE = r"(?P<node>[\w.-]{1,255})"
 
 RULES = (
     Rule("system.mail", _C(rf"\*\*\* SECURITY information for {_NODE} \*\*\*", _I), severity="warning"),
-    Rule("update.available", _C(rf"\b\d{{1,5}} (?:\w{{1,20}} )?(?:package )?updates?(?:\(s\))? for {_NODE}", _I)),
+    Rule("update.available", _C(rf"\b\d{{1,5}} (?:\w{{1,20}} )?package updates?(?:\(s\))? for {_NODE}", _I)),
     Rule("system.mail", _C(rf"apt-listchanges: (?:news|changelogs) for {_NODE}", _I), severity="info"),
     Rule(
         "system.mail",
@@ -115,9 +115,11 @@ def _of_text(notice: Notice) -> Severity:
     return declared_severity(notice.severity) or severity_by_words(f"{notice.title}\n{notice.text[:20_000]}")
 
 
+# Without a colon or quotes only what looks like a name: "on host that failed" names none.
 _ON_HOST = _C(
-    r"\b(?:running on|detected on host:|on host|on node|from host|server|hostname:|host name:|host:|node:) {1,3}"
-    rf"{_NODE}",
+    r"\b(?:(?:detected on host|hostname|host ?name|host|node): {0,12}"
+    r"|(?:on|from) (?:host|node) (?=['\"]|[\w.-]{0,100}[\d.-]\w))"
+    rf"['\"]?{_NODE}",
     _I,
 )
 

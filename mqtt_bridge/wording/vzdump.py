@@ -15,7 +15,7 @@ _TITLE = re.compile(
 )
 _NAMED = re.compile(r"vzdump backup status", re.IGNORECASE)
 _TABLE = re.compile(
-    r"^[ \t|*`>]{0,12}VMID[ \t|]{1,20}(?:GUEST[ \t]{0,3})?NAME[ \t|]{1,200}STATUS\b", re.IGNORECASE | re.MULTILINE
+    r"^[ \t|*`>]{0,12}VMID[ \t|]{1,200}(?:(?:GUEST )?NAME[ \t|]{1,200})?STATUS\b", re.IGNORECASE | re.MULTILINE
 )
 _LOG = re.compile(r"\b(?:INFO|ERROR): (?:Starting Backup|Finished Backup|Backup) of (?:VM|CT) [1-9]\d{2,8}\b")
 _ROW = re.compile(

@@ -92,6 +92,13 @@ def test_html_alone_keeps_its_rows_apart() -> None:
     assert "td {" not in verdict.message
 
 
+def test_html_of_proxmox_ve_7_closes_no_cell() -> None:
+    rows = "<tr><td>VMID<td>NAME<td>STATUS<td>TIME<td>SIZE<td>FILENAME</tr>\n"
+    rows += "<tr><td>101<td>a<td><font color=red>FAILED<td>00:00:05<td colspan=2>no such VM</tr>\n"
+    raw = f"Subject: AW: x\nContent-Type: text/html\n\n<html><body>\n<table border=1>\n{rows}</table></body></html>"
+    assert read_mail(raw).guests == ((101, False),)
+
+
 def test_a_text_part_that_is_empty_leaves_the_html_part() -> None:
     parts = f"--x\nContent-Type: text/plain\n\n\n--x\nContent-Type: text/html\n\n<pre>{BODY}</pre>\n--x--\n"
     verdict = read_mail(f"{SUBJECT}Content-Type: multipart/alternative; boundary=x\n\n{parts}")

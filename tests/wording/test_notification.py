@@ -85,6 +85,11 @@ def test_job_upid_and_fields() -> None:
     assert (verdict.upid, verdict.node, verdict.fields["datastore"]) == (upid, "pbs", "tank")
     verdict = read(Notice(text="Job ID:    v-1\nDatastore: tank\n\nVerification failed: nothing\n"))
     assert (verdict.job, verdict.fields["error"]) == ("v-1", "nothing")
+    text = "Job ID: s\nDatastore:   near\nRemote: r\n\nSynchronization failed: no route to host\n"
+    verdict = read(Notice(title="Sync remote 'r' datastore 'far' failed", text=text))
+    assert verdict.fields == {
+        "remote": "r", "remote_datastore": "far", "datastore": "near", "error": "no route to host"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,11 @@ def test_the_table_of_guests(rows: str, guest: int | None, guests: tuple[tuple[i
     verdict = read(Notice(text=f"VMID  Name  Status  Time  Size\n{rows}\n\nTotal running time: 3s\n"))
     assert (verdict.guest, verdict.guests) == (guest, guests)
     assert verdict.ok is (bool(guests) and all(ok for _, ok in guests))
+
+
+def test_reports_of_before_proxmox_ve_5() -> None:
+    text = "  VMID       STATUS       TIME       SIZE  FILENAME\n  101        err      00:00:05     0.00MB  -\n"
+    assert read(Notice(text=text)).guests == ((101, False),)
 
 
 def test_the_log_alone_tells_the_guests() -> None:
@@ -136,6 +146,42 @@ def test_short_names(host: str | None, name: str | None) -> None:
 )  # fmt: skip
 def test_moments(text: str | float | None, seconds: float | None) -> None:
     assert moment(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "node"),
+    [
+        ("Something on host pve-1 broke", "pve-1"), ("broke on node 'alpha'", "alpha"), ("Host: alpha.lan\nx", "alpha"),
+        ("broke on host that failed", None), ("UPS running on battery", None), ("server error", None),
+        ("node: 10.0.0.1", None),
+    ],
+)  # fmt: skip
+def test_a_host_that_an_unknown_text_names(text: str, node: str | None) -> None:
+    verdict = read(Notice(title="note", text=text))
+    assert (verdict.kind, verdict.node) == ("system.mail", node)
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "expected"),
+    [
+        ("*** SECURITY information for pve1 ***", "x", ("system.mail", "warning", "pve1", None)),
+        ("Cron <root@pve1.lan> /bin/x", "error: disk full", ("system.mail", "error", "pve1", None)),
+        ("Cron <root@pve1> /bin/x", "done, no errors", ("system.mail", "info", "pve1", None)),
+        ("unattended-upgrades result for 'pve1': 'True'", "x failed", ("system.mail", "info", "pve1", True)),
+        ("unattended-upgrades result for pve1: FAILURE", "x", ("system.mail", "error", "pve1", False)),
+        ("apt-listchanges: news for pve1", "may fail", ("system.mail", "info", "pve1", None)),
+        ("[Fail2Ban] sshd: banned 1.2.3.4 from pve1.lan", "x", ("system.mail", "warning", "pve1", None)),
+        ("12 Debian package update(s) for pve1.lan", "x", ("update.available", "info", "pve1", None)),
+        ("3 updates for your review", "x", ("system.mail", "info", None, None)),
+        ("Undelivered Mail Returned to Sender", "error", ("system.mail", "warning", None, None)),
+        ("HEALTH_WARN", "[WARN] OSD_DOWN: 1 osds down", ("ceph.health.warn", "warning", None, False)),
+        ("HEALTH_ERR", "x", ("ceph.health.warn", "error", None, False)),
+        ("HEALTH_OK", "x", ("ceph.health.cleared", "info", None, True)),
+    ],
+)
+def test_mail_of_the_system(title: str, text: str, expected: tuple[str, str, str | None, bool | None]) -> None:
+    verdict = read(Notice(title=title, text=text))
+    assert (verdict.kind, verdict.severity, verdict.node, verdict.ok) == expected
 
 
 @given(st.text(), st.text(), st.none() | st.text(), st.none() | st.text())
