@@ -50,7 +50,7 @@ class Memory:
     def __init__(self, site: str) -> None:
         self.site = site
         self.first_start = True
-        self._guests: dict[int, str] = {}
+        self._shards: list[dict[int, str]] = [{} for _ in range(SHARDS)]
         self._facts: dict[str, str] = {}
         self._dirty: set[int] = set()
         self._changed = False
@@ -60,9 +60,10 @@ class Memory:
         text = await intake.cursor(self._site_cursor)
         self.first_start = text is None
         self._facts = _strings(text)
-        self._guests = {}
-        for shard in range(SHARDS) if text is not None else ():
-            self._guests |= {int(v): t for v, t in _strings(await intake.cursor(self._cursor(shard))).items()}
+        for number, shard in enumerate(self._shards):
+            written = None if text is None else await intake.cursor(self._cursor(number))
+            shard.clear()
+            shard |= {int(vmid): known for vmid, known in _strings(written).items() if vmid.isdecimal()}
 
     @property
     def _site_cursor(self) -> str:
@@ -80,10 +81,10 @@ class Memory:
 
     @property
     def vmids(self) -> Iterable[int]:
-        return tuple(self._guests)
+        return tuple(vmid for shard in self._shards for vmid in shard)
 
     def guest(self, vmid: int) -> GuestKnown | None:
-        text = self._guests.get(vmid)
+        text = self._shards[vmid % SHARDS].get(vmid)
         if text is None:
             return None
         try:
@@ -94,13 +95,15 @@ class Memory:
 
     def set_guest(self, vmid: int, known: GuestKnown | None) -> None:
         text = None if known is None else known.text()
-        if self._guests.get(vmid) == text:
+        number = vmid % SHARDS
+        shard = self._shards[number]
+        if shard.get(vmid) == text:
             return
-        self._dirty.add(vmid % SHARDS)
+        self._dirty.add(number)
         if text is None:
-            del self._guests[vmid]
+            del shard[vmid]
         else:
-            self._guests[vmid] = text
+            shard[vmid] = text
 
     # --- everything else --------------------------------------------------------------------------------------------
 
@@ -124,11 +127,7 @@ class Memory:
             return {}
         dirty = set(range(SHARDS)) if self.first_start else self._dirty
         self._facts["at"] = f"{time.time():.0f}"
-        shards: dict[int, dict[int, str]] = {shard: {} for shard in dirty}
-        for vmid, text in self._guests.items():
-            if vmid % SHARDS in shards:
-                shards[vmid % SHARDS][vmid] = text
-        texts = {self._cursor(shard): _compact(known) for shard, known in shards.items()}
+        texts = {self._cursor(number): _compact(self._shards[number]) for number in dirty}
         self.first_start, self._changed, self._dirty = False, False, set()
         return {self._site_cursor: _compact(self._facts), **texts}
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mqtt_bridge.intake import Intake, Report
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 WAITING = 20_000  # changes that wait for the intake; beyond, states are compared once it works again
 AT_ONCE = 200  # changes per delivery
+BREATH = 500  # guests compared between two breaths of the event loop
 TASKS_FIRST = 30.0  # seconds for which a comparison after a restart waits until the tasks are known
 SITE_GRACE = 30.0  # seconds for which the API may be silent before that is an event
 JUST = 60.0  # seconds after its end in which a task explains that a guest runs
@@ -101,9 +102,10 @@ class SiteWatch:
         reports: list[Report] = []
         for _ in range(min(AT_ONCE, len(self._waiting))):
             change = self._waiting.popleft()
-            if isinstance(change, Snapshot) and not self.memory.first_start:
-                await self._tasks_known()
-            reports += self.reports(change)
+            if isinstance(change, Snapshot):
+                reports += await self._start_with(change)
+            else:
+                reports += self.reports(change)
         await deliver(reports, self.memory.cursors())
 
     async def _after_loss(self, deliver: Delivery) -> None:
@@ -112,7 +114,13 @@ class SiteWatch:
         self._lost = 0
         snapshot = self.inventory.changes.snapshot()
         if snapshot is not None:
-            await deliver(list(self._compared(snapshot, away=False)), self.memory.cursors())
+            await deliver(await self._compared(snapshot, away=False), self.memory.cursors())
+
+    async def _start_with(self, snapshot: Snapshot) -> list[Report]:
+        if self.memory.first_start:
+            return list(self._baseline(snapshot))
+        await self._tasks_known()
+        return await self._compared(snapshot, away=True)
 
     async def _tasks_known(self) -> None:
         if self._follower is not None:
@@ -138,10 +146,8 @@ class SiteWatch:
 
     # --- what changes mean ------------------------------------------------------------------------------------------
 
-    def reports(self, change: Change) -> Sequence[Report]:
+    def reports(self, change: Change) -> list[Report]:
         """What to tell of a change; notes in `memory` what is told."""
-        if isinstance(change, Snapshot):
-            return list(self._baseline(change) if self.memory.first_start else self._compared(change, away=True))
         return list(self._of(change))
 
     def _of(self, change: Change) -> Iterator[Report]:
@@ -211,15 +217,18 @@ class SiteWatch:
         self.memory.set_fact("complete", "1" if now.complete else "")
         yield from self._facts(now)
 
-    def _compared(self, now: Snapshot, *, away: bool) -> Iterator[Report]:
+    async def _compared(self, now: Snapshot, *, away: bool) -> list[Report]:
         """What is different from what was told last."""
+        reports: list[Report] = []
         created = now.complete and bool(self.memory.fact("complete"))
         self.memory.set_fact("complete", "1" if now.complete else "")
-        for guest in now.guests:
-            yield from self._compared_guest(guest, now.at, away=away, created=created)
+        for index, guest in enumerate(now.guests):
+            reports += self._compared_guest(guest, now.at, away=away, created=created)
+            if index % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
         if now.complete:
-            yield from self._gone({g.vmid for g in now.guests}, now.at, away=away)
-        yield from self._facts(now)
+            reports += self._gone({g.vmid for g in now.guests}, now.at, away=away)
+        return [*reports, *self._facts(now)]
 
     def _facts(self, now: Snapshot) -> Iterator[Report]:
         for node in now.nodes:
@@ -236,6 +245,8 @@ class SiteWatch:
         known = self.memory.guest(guest.vmid)
         if known is None:
             yield from self._guest(GuestChanged(None, guest, at, created=created), away=away)
+            return
+        if (guest.status, guest.node, guest.ha_state or "") == (known.status, known.node, known.ha):
             return
         why, sure = self._why(guest, known), self._follower is None or self._follower.known_all(guest.node)
         yield from self._guest(GuestChanged(None, guest, at, known.status, why), away=away, sure=sure)

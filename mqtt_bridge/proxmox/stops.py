@@ -4,6 +4,7 @@ A stop may be seen before the task that asked for it. So one that nothing explai
 task list, then its node's own list is read, and only then it counts as unexpected.
 """
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 LOOKS = 2  # at the task list, before a node's own list is asked
 PATIENCE = 60.0  # seconds after which a stop is judged although the task list cannot be read
 SETTLED = 60.0  # seconds after its end in which a migration explains that a guest is down
+ASKING = 5.0  # seconds for a node's own list: a node that hangs must not hold up the others' tasks
 BEFORE = 900.0  # seconds before a stop from which on its node's tasks are read
 
 
@@ -72,16 +74,17 @@ class Stops:
             doubt.looks -= looked
             if self.explain(doubt.change) is not None or doubt.looks <= 0 or time.time() - doubt.at > PATIENCE:
                 judged.append(doubt)
-        for node in {d.change.new.node for d in judged if self.explain(d.change) is None}:
-            await self._ask(node, min(d.at for d in judged if d.change.new.node == node))
+        riddles = {d.change.new.node: d.at for d in reversed(judged) if self.explain(d.change) is None}
+        await asyncio.gather(*(self._ask(node, at) for node, at in riddles.items()))
         for doubt in judged:
             self._judge(doubt)
 
     async def _ask(self, node: str, at: float) -> None:
         """The cluster's list holds only the newest tasks: in a burst, the one that explains may be in none."""
         try:
-            tasks, _ = await task_archive.read(self._client, node, since=at - BEFORE, pages=4)
-        except errors.ProxmoxError as error:
+            async with asyncio.timeout(ASKING):
+                tasks, _ = await task_archive.read(self._client, node, since=at - BEFORE, pages=4)
+        except (errors.ProxmoxError, TimeoutError) as error:
             log.debug("Tasks of %s cannot be read: %s", node, error)
         else:
             self._tasks.learn(tasks)

@@ -174,11 +174,19 @@ async def test_states_of_the_ha_manager(seen: Bench) -> None:
     assert back.verdict.severity == "warning"
 
 
+def _managed(seen: Bench) -> set[int]:
+    return {int(sid.partition(":")[2]) for sid in seen.lab.world.ha}
+
+
 async def test_a_node_that_is_fenced(seen: Bench) -> None:
     node = seen.guest(ha=True).node
     seen.lab.fault("node-down", node)
     assert (await seen.told("node.fencing")).verdict.node == node
     assert (await seen.told("node.fenced")).verdict.severity == "critical"
+    moved = [g.vmid for g in seen.lab.world.guests.values() if g.vmid in _managed(seen) and g.node != node]
+    await seen.until(lambda: any(r.verdict.guest in moved for r in seen.taken.of("guest.migrated")))
+    await seen.polls(4)
+    assert "guest.stopped.unexpected" not in seen.taken.kinds
 
 
 # --- storages, datastores, details ------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ async def test_damaged_cursors_are_begun_anew(text: str) -> None:
 
 def test_a_damaged_guest_is_not_known() -> None:
     memory = Memory("lab")
-    memory._guests[100] = "?"
+    memory._shards[100 % SHARDS][100] = "?"
     assert memory.guest(100) is None
 
 
