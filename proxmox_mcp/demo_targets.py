@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 from mqtt_bridge.app import Bridge
 from mqtt_bridge.proxmox.client import ProxmoxClient
@@ -61,7 +62,7 @@ async def aim(lab: Lab, bridge: Bridge, settings: Settings) -> None:
         while any(info.status == "starting" for info in bridge.events.info().values()):  # noqa: ASYNC110 -- a glance
             await asyncio.sleep(0.05)
     enabled, listen = settings.events.enabled, settings.listen
-    targets: dict[str, Mapping[str, object]] = {}
+    targets: dict[str, Mapping[str, Any]] = {}
     if "WEBHOOK" in enabled and listen.webhook.token:
         token, url = listen.webhook.token.reveal(), f"http://{HOST}:{listen.webhook.port}"
         targets["webhook"] = _webhook(f"{url}/webhook", token)
@@ -80,7 +81,7 @@ async def aim(lab: Lab, bridge: Bridge, settings: Settings) -> None:
         lab.forward_syslog(HOST, listen.syslog.port, "udp")
 
 
-def _webhook(url: str, token: str) -> dict[str, object]:
+def _webhook(url: str, token: str) -> dict[str, Any]:
     headers = {"Content-Type": "application/json", "Authorization": "Bearer {{ secrets.token }}"}
     return {
         "method": "post",
@@ -91,7 +92,7 @@ def _webhook(url: str, token: str) -> dict[str, object]:
     }
 
 
-async def _tell(client: ProxmoxClient, path: tuple[str, str], targets: Mapping[str, Mapping[str, object]]) -> None:
+async def _tell(client: ProxmoxClient, path: tuple[str, str], targets: Mapping[str, Mapping[str, Any]]) -> None:
     for kind, fields in targets.items():
         await client.post(*path, "endpoints", kind, name=f"{NAME}-{kind}", **fields)
     names = [f"{NAME}-{kind}" for kind in targets]

@@ -14,6 +14,7 @@ from typing import Self
 from mqtt_bridge.bus import Bus, Message, OnMessages
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.topics import KINDS, TABLE, Topics
+from proxmox_mcp.history import HistoryClient
 from proxmox_mcp.store import LISTS, MAX_BYTES, MAX_TOPICS, REQUIRED, Key, Store
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Mirror:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self.store = Store(names or Topics(), max_topics, max_bytes)
+        self.history = HistoryClient(self.store.names)
         self.sites = frozenset(sites)
         self.on_change: list[OnChange] = []
         self.filled = asyncio.Event()
@@ -75,6 +77,13 @@ class Mirror:
         return self._bus is not None and self._bus.connected
 
     @property
+    def bus(self) -> Bus:
+        """The connection, for questions."""
+        if self._bus is None:
+            raise RuntimeError("the mirror is not open")
+        return self._bus
+
+    @property
     def trouble(self) -> str | None:
         """Why there is no connection, or why the broker gives nothing."""
         return self.problem if self.connected else getattr(self._bus, "reason", None) or "There is no connection."
@@ -102,6 +111,7 @@ class Mirror:
     # --- messages ---------------------------------------------------------------------------------------------------
 
     def _take(self, messages: Sequence[Message]) -> None:
+        self.history.take(messages)
         changed = [key for message in messages if (key := self.store.put(message))]
         self._arrived.set()
         if self.filled.is_set() and (self.store.missing or self._new_site(changed)):
