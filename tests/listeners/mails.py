@@ -14,7 +14,9 @@ def proxmox(number: int | str = 1, *, outcome: str = "failed", body: str = "", *
     mail["Message-ID"] = f"<backup-{number}@pve.example.com>"
     for name, value in headers.items():
         mail[name.replace("_", "-")] = value
-    table = "VMID    Name      Status    Time      Size    Filename\n100     web       err       2m 42s    0 B     null\n"
+    table = (
+        "VMID    Name      Status    Time      Size    Filename\n100     web       err       2m 42s    0 B     null\n"
+    )
     mail.set_content(f"Details\n=======\n{table}\n{body}")
     return mail.as_bytes()
 

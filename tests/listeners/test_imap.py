@@ -132,8 +132,8 @@ async def test_several_folders(dovecot: Dovecot) -> None:
         await until(lambda: "missing" in intake.bad and len(intake.cursors) == len(names), why=lambda: intake.bad)
         assert "The folder missing cannot be opened" in intake.bad
         assert "日本語" in intake.bad, "it says which there are"
-        for name in names:
-            dovecot.deliver(proxmox(name), "" if name == "INBOX" else name)
+        for number, name in enumerate(names):
+            dovecot.deliver(proxmox(number), "" if name == "INBOX" else name)
         await until(lambda: len(intake.reports) == len(names), why=lambda: intake.subjects)
     assert {report.metadata["folder"] for report in intake.reports.values()} == set(names)
 
@@ -228,10 +228,13 @@ async def test_odd_mails(dovecot: Dovecot) -> None:
         dovecot.deliver(b"")
         dovecot.deliver(b"\0\xff" * 500)
         dovecot.deliver(noise.randbytes(20_000))
-        dovecot.deliver(b"From: root@pve1\r\nSubject: =?utf-8?B?broken\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x")
-        dovecot.deliver(b"Subject: deep\r\n" + b"".join(
-            b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(2000)
-        ))
+        dovecot.deliver(
+            b"From: root@pve1\r\nSubject: =?utf-8?B?broken\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x"
+        )
+        dovecot.deliver(
+            b"Subject: deep\r\n"
+            + b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(2000))
+        )
         bomb = b"<div>" * 300_000 + b"vzdump" + b"&nbsp;" * 100_000
         dovecot.deliver(b"Subject: bomb\r\nContent-Type: text/html\r\n\r\n" + bomb + b"\r\n")
         dovecot.deliver(proxmox("last"))
@@ -329,9 +332,7 @@ async def test_no_imap_there_is_said(tmp_path: Path) -> None:
         (b"* OK hi\r\n" + b"* 1 EXISTS\r\n" * 60_000, "50000 lines"),
     ],
 )
-async def test_hostile_servers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, reason: str
-) -> None:
+async def test_hostile_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, reason: str) -> None:
     async def hostile(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         await reader.read()
