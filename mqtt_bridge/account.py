@@ -33,7 +33,8 @@ class Account:
 
     `says` are the facts that it states, `core` those of which one must have been stated before for it to be a
     duplicate; both with outcome and severity. `members` are a job's guests, None where they are not known.
-    `also` are keys under which its happening is found, but by which it does not look for one.
+    `also` are keys under which its happening is found, but by which it does not look for one; `joins` lead to a
+    happening of another family that it belongs to: the task that explains a stop, the incident of its node.
     """
 
     id: str
@@ -54,7 +55,7 @@ class Account:
     members: frozenset[int] | None = None
     also: list[Key] = field(default_factory=list)
     closes: list[Key] = field(default_factory=list)
-    incident: Key | None = None
+    joins: list[Key] = field(default_factory=list)
 
 
 def account_of(event: Event) -> Account:
@@ -80,10 +81,11 @@ def account_of(event: Event) -> Account:
     _KEYS.get(family.name, _other)(account, event, (family.name, *place))
     if account.upid:
         account.keys.insert(0, ("upid", account.upid))
+        account.joins.append(("upid", account.upid))
     if family.closes and phase == "end" and (not account.failed or event.kind == UNEXPECTED):
         account.closes = [(family.closes, *key[1:]) for key in account.keys if key[0] == family.name]
     if node and (family.name == "ha" or event.kind == UNEXPECTED):
-        account.incident = ("node", *place, node)
+        account.joins.append(("node", *place, node))
     return account
 
 
@@ -230,7 +232,15 @@ def _task(account: Account, event: Event, head: Key) -> None:
 
 def _by_guest(account: Account, event: Event, head: Key) -> None:
     account.keys = [(*head, event.guest if event.guest is not None else ("node", account.node))]
-    _state(account, event, (event.kind, event.guest, _field(event, "state", "to")))
+    _state(account, event, (event.kind,))
+
+
+def _ha(account: Account, event: Event, head: Key) -> None:
+    """Each state that HA passes through is a happening: error, started, error are three."""
+    about = event.guest if event.guest is not None else account.node
+    account.keys = [(*head, event.kind, about, _field(event, "state") or event.title)]
+    account.node = None  # what HA recovers changes its node
+    _state(account, event, (event.kind,))
 
 
 def _oom(account: Account, event: Event, head: Key) -> None:
@@ -262,7 +272,7 @@ def _cluster(account: Account, event: Event, head: Key) -> None:
 
 def _storage(account: Account, event: Event, head: Key) -> None:
     """One storage, whichever nodes miss it; each node's is a fact, the shared one's covers them."""
-    name = _field(event, "storage", "server", "export") or ("text", event.title)
+    name = _field(event, "storage", "datastore", "server", "export") or ("text", event.title)
     local = head[0] == "storage.usage"
     account.keys = [(*head, name, account.node) if local else (*head, name)]
     fact = (event.kind, account.node)
@@ -320,18 +330,20 @@ _KEYS: dict[str, Callable[[Account, Event, Any], None]] = {
     "replication": _replication,
     "node": _node_family,
     "cluster": _cluster,
+    "site": _cluster,
     "storage": _storage,
     "storage.usage": _storage,
     "zfs": _device("pool"),
-    "md": _device("array", "device"),
+    "md": _device("array", "pool", "device"),
     "disk": _device("device", "disk", "serial"),
-    "link": _device("interface", "link", "dev", "nic"),
-    "corosync": _device("link", "host"),
+    "link": _device("link", "interface", "device", "nic"),
+    "corosync": _device("peer", "host", "link"),
     "ceph": _site_wide,
     "auth": _auth,
     "updates": _one_per_node,
     "test": _one_per_node,
-    "ha": _by_guest,
+    "ha": _ha,
+    "guest.pause": _by_guest,
     "oom": _oom,
     "guest.monitor": _by_guest,
 }

@@ -53,7 +53,9 @@ class Book:
         nearest = 0.0
         for key in account.keys:
             for one in self._index.get(key, ()):
-                if one.correlation in without or correlation not in (None, one.correlation):
+                if one.family is not account.family or one.correlation in without:
+                    continue
+                if correlation is not None and one.correlation != correlation:
                     continue
                 distance = one.distance(account)
                 if distance is not None and (best is None or distance < nearest):
@@ -72,10 +74,13 @@ class Book:
         rows = (self._index.get(key, ()) for key in account.keys)
         return frozenset(one.correlation for row in rows for one in row if one.distance(account) is None)
 
-    def incident(self, account: Account) -> Happening | None:
+    def joined(self, account: Account) -> Happening | None:
         """What this account belongs to without being the same: a guest's end on a node that was lost."""
-        candidates = self._index.get(account.incident, ()) if account.incident else ()
-        return next((one for one in reversed(candidates) if one.near(account.at, one.family.window)), None)
+        for key in account.joins:
+            for one in reversed(self._index.get(key, ())):
+                if key[0] == "upid" or one.near(account.at, one.family.window):
+                    return one
+        return None
 
     def record(self, account: Account, correlation: str, teller: str) -> None:
         """Write the account down, in the happening of that correlation or in a new one."""
@@ -145,7 +150,7 @@ class Correlator:
         if found is None and rank + 1 < len(TRUSTS):
             known = (self._books[trust].ruled_out(account) for trust in TRUSTS[: rank + 1])
             found = self._nearest(TRUSTS[rank + 1 :], account, without.union(*known))
-        found = found or self._incident(account, rank)
+        found = found or self._joined(account, rank)
         correlation = found.correlation if found else event.id
         self._remember(event, account, correlation, duplicate or event.id)
         return Placement(correlation, duplicate)
@@ -183,10 +188,10 @@ class Correlator:
         for book in self._books.values():
             book.forget(ids)
 
-    def _incident(self, account: Account, rank: int) -> Happening | None:
-        if account.incident is None:
+    def _joined(self, account: Account, rank: int) -> Happening | None:
+        if not account.joins:
             return None
-        found = (self._books[trust].incident(account) for trust in TRUSTS[: rank + 1])
+        found = (self._books[trust].joined(account) for trust in TRUSTS[: rank + 1])
         return next((one for one in found if one is not None), None)
 
     def _duplicate(self, account: Account, rank: int, correlation: str) -> str | None:

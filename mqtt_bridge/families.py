@@ -13,6 +13,7 @@ Windows are seconds of event time. The table of `FAMILIES` is the one that docs/
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -54,6 +55,7 @@ FAMILIES: Mapping[str, Family] = {
         Family("replication", window=180, span=180, again=60),
         Family("node", window=900, span=2 * HOUR, recovers=True),
         Family("cluster", window=600, recovers=True),
+        Family("site", window=600, recovers=True),
         Family("corosync", window=300, recovers=True),
         Family("storage", window=600, recovers=True),
         Family("storage.usage", window=900, span=6 * HOUR, recovers=True),
@@ -65,7 +67,8 @@ FAMILIES: Mapping[str, Family] = {
         Family("auth", window=300),
         Family("updates", window=1800, span=1800, again=600),
         Family("test", window=120, span=120, again=30),
-        Family("ha", window=300, span=900),
+        Family("ha", window=300, span=900, again=30),
+        Family("guest.pause", window=120, span=900, recovers=True),
         Family("oom", window=60, span=300),
         Family("guest.monitor", window=300),
         Family("other", window=120, span=900),
@@ -120,6 +123,14 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "quorum.ok": ("cluster", "recovery"),
     "cluster.membership.changed": ("cluster", "report"),
     "corosync.token.lost": ("cluster", "report"),
+    "datastore.error": ("storage", "report"),
+    "datastore.ok": ("storage", "recovery"),
+    "guest.paused": ("guest.pause", "report"),
+    "guest.suspended": ("guest.pause", "report"),
+    "guest.resumed": ("guest.pause", "recovery"),
+    "site.offline": ("site", "report"),
+    "site.degraded": ("site", "report"),
+    "site.online": ("site", "recovery"),
     "corosync.link.down": ("corosync", "report"),
     "corosync.link.up": ("corosync", "recovery"),
     "storage.usage.high": ("storage.usage", "report"),
@@ -155,6 +166,7 @@ PREFIXES: tuple[tuple[str, str], ...] = (
 """For kinds without a row of their own. What is well (`ok`, info) recovers, where the family does."""
 
 
+@lru_cache(1024)
 def family_of(kind: str, *, well: bool) -> tuple[Family, str]:
     """The family of a kind, and its phase in a happening: start, part, end, report or recovery."""
     parts = kind.split(".")

@@ -150,8 +150,6 @@ class Happening:
         self.node = self.node or account.node
         if account.upid:
             self.upids.setdefault(account.upid_type, account.upid)
-        if self.family is not account.family:
-            return
         self._note_phase(account)
         self.channels.setdefault(account.source, account.at)
 

@@ -51,25 +51,38 @@ def event_of(report: Report, listener: str, world: World, now: float, identity: 
     verdict = report.verdict
     site = site_of(report, world)
     node = name(verdict.node)
-    return Event.model_construct(
-        id=identity or event_id(listener, report.identity),
-        kind=name(verdict.kind, KIND_LIMIT) or "unknown",
-        title=short(verdict.title),
-        message=long(verdict.message),
-        source=listener,
-        timestamp=iso(moment(report.at, verdict.at, now)),
-        site=site,
-        node=(world.node_name(site, node) or node) if node and site != UNASSIGNED else node,
-        guest=verdict.guest if verdict.guest is not None and 0 < verdict.guest <= LARGEST_VMID else None,
-        severity=verdict.severity if verdict.severity in SEVERITIES else "warning",
-        ok=verdict.ok,
-        trust=report.trust,
-        metadata=metadata_of(report),
-        context=facts(report.context),
-        correlation_id="",
-        duplicate_of=None,
-        related=(),
-    )
+    return _built({
+        "id": identity or event_id(listener, report.identity),
+        "kind": name(verdict.kind, KIND_LIMIT) or "unknown",
+        "title": short(verdict.title),
+        "message": long(verdict.message),
+        "source": listener,
+        "timestamp": iso(moment(report.at, verdict.at, now)),
+        "site": site,
+        "node": (world.node_name(site, node) or node) if node and site != UNASSIGNED else node,
+        "guest": verdict.guest if verdict.guest is not None and 0 < verdict.guest <= LARGEST_VMID else None,
+        "severity": verdict.severity if verdict.severity in SEVERITIES else "warning",
+        "ok": verdict.ok,
+        "trust": report.trust,
+        "metadata": metadata_of(report),
+        "context": facts(report.context) if report.context else {},
+        "correlation_id": "",
+        "duplicate_of": None,
+        "related": (),
+    })  # fmt: skip
+
+
+_FIELDS = set(Event.model_fields)
+
+
+def _built(values: dict[str, Any]) -> Event:
+    """What `model_construct` does, for values that are all there and typed, at a fifth of its cost."""
+    event = Event.__new__(Event)
+    object.__setattr__(event, "__dict__", values)
+    object.__setattr__(event, "__pydantic_fields_set__", _FIELDS)
+    object.__setattr__(event, "__pydantic_extra__", None)
+    object.__setattr__(event, "__pydantic_private__", None)
+    return event
 
 
 def complete(event: Event, **values: object) -> Event:

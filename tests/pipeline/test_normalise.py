@@ -151,3 +151,10 @@ def test_duplicates_are_not_related_and_memory_is_bounded() -> None:
     for number in range(100):
         related.remember(told("EMAIL", "a", guest=1000 + number))
     assert len(related._seen["authenticated"]) == 10
+
+
+def test_every_field_of_an_event_is_set() -> None:
+    event = made(report())
+    assert set(event.__dict__) == set(Event.model_fields)
+    assert event == Event.model_construct(**event.__dict__)
+    assert event.model_copy(update={"node": "x"}).node == "x"

@@ -201,6 +201,38 @@ SCENARIOS = [
         (told("WEBSOCKET", "task.qmshutdown.finished", 10, guest=100, upid=upid("qmshutdown", "100")), "A", 1),
         (told("SYSLOG", "guest.stopped", 9, guest=100), "A", 1),
     ]),
+    Scenario("a stop that a backup explains belongs to the backup", [
+        (told("WEBSOCKET", "guest.stopped", 3, guest=101, ok=True, upid=_TASK), "A", None),
+        (told("WEBSOCKET", "task.vzdump.finished", 42, guest=101, upid=_TASK), "A", None),
+        (told("EMAIL", "backup.job.finished", 43, guest=101, guests={101: True}), "A", 1),
+        (told("WEBSOCKET", "guest.started", 40, guest=101, ok=True, upid=_TASK), "A", None),
+    ]),
+    Scenario("a guest that a task stopped: the state names the task", [
+        (told("WEBSOCKET", "guest.stopped", 9, guest=100, ok=True, upid=upid("qmstop", "100")), "A", None),
+        (told("WEBSOCKET", "task.qmstop.finished", 10, guest=100, upid=upid("qmstop", "100")), "A", 0),
+        (told("WEBSOCKET", "guest.stopped", 50, guest=100, ok=True, upid=upid("qmstop", "100", at=48)), "B", None),
+    ]),
+    Scenario("HA in error, started, in error again", [
+        (told("WEBSOCKET", "ha.service.state", 0, guest=100, state="error", severity="error", ok=False), "A", None),
+        (told("SYSLOG", "ha.service.state", 1, guest=100, state="error", severity="error", ok=False), "A", 0),
+        (told("WEBSOCKET", "ha.service.state", 50, guest=100, state="started", ok=True), "B", None),
+        (told("WEBSOCKET", "ha.service.state", 100, guest=100, state="error", severity="error", ok=False), "C", None),
+    ]),
+    Scenario("paused, resumed, paused", [
+        (told("WEBSOCKET", "guest.paused", 0, guest=100), "A", None),
+        (told("WEBSOCKET", "guest.resumed", 10, guest=100), "A", None),
+        (told("WEBSOCKET", "guest.paused", 20, guest=100), "B", None),
+    ]),
+    Scenario("an API that comes and goes", [
+        (told("WEBSOCKET", "site.offline", 0, node=None, severity="error"), "A", None),
+        (told("WEBSOCKET", "site.online", 10, node=None, ok=True), "A", None),
+        (told("WEBSOCKET", "site.offline", 20, node=None, severity="error"), "B", None),
+    ]),
+    Scenario("usage that passes the threshold, falls, and passes it again", [
+        (told("WEBSOCKET", "storage.usage.high", 0, storage="local", severity="warning"), "A", None),
+        (told("WEBSOCKET", "storage.usage.ok", 300, storage="local", ok=True), "A", None),
+        (told("WEBSOCKET", "storage.usage.high", 600, storage="local", severity="warning"), "B", None),
+    ]),
     Scenario("stop, start, stop within a minute", [
         (told("WEBSOCKET", "guest.stopped", 0, guest=100, ok=True), "A", None),
         (told("WEBSOCKET", "guest.started", 10, guest=100, ok=True), "B", None),
