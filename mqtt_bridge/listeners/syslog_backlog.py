@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 MESSAGES = 20_000
@@ -61,10 +62,14 @@ class Backlog:
                 tell()
         return taken
 
+    def nudge(self) -> None:
+        """Wake who waits for `some`, although there may be nothing."""
+        self._some.set()
+
     async def some(self, within: float) -> None:
-        """Until there is something, or so many seconds have passed."""
-        try:
+        """Until there is something, so many seconds have passed, or a nudge."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._some.wait()
-        except TimeoutError:
-            return
+        if not self._waiting:
+            self._some.clear()

@@ -34,7 +34,9 @@ class Handover:
             await self._backlog.some(LOOK)
             await self._place()
             if batch := await self._fill(intake):
-                self._calls.add(asyncio.create_task(self._commit(batch, intake)))
+                call = asyncio.create_task(self._commit(batch, intake))
+                call.add_done_callback(self._heed)
+                self._calls.add(call)
 
     async def flush(self, intake: Intake, seconds: float) -> int:
         """Commit the rest, if that goes fast. How many messages are not known to be committed."""
@@ -51,6 +53,11 @@ class Handover:
             await asyncio.wait(self._calls)
         self._calls.clear()
         return sum(map(len, self._open)) + len(self._backlog)
+
+    def _heed(self, call: asyncio.Task[None]) -> None:
+        """A call that failed is looked at now, not when the next message comes."""
+        if not call.cancelled() and call.exception():
+            self._backlog.nudge()
 
     async def _place(self) -> None:
         """Wait until another call makes sense. Raises what one failed of."""
