@@ -133,7 +133,8 @@ class Conversation(SMTP):
         self._doors = doors
         self._mail: bytearray | None = None
         self._received, self._too_large = 0, False
-        self._finished: asyncio.Future[None] | None = None
+        self._held = 0
+        self._finished: asyncio.Future[bytes | None] | None = None
         self._welcome = False
         self._end: asyncio.TimerHandle | None = None
 
@@ -158,7 +159,7 @@ class Conversation(SMTP):
         if not self._welcome:
             return
         self._doors.open.pop(self, None)
-        self._forget_mail()
+        self._release()
         if self._end:
             self._end.cancel()
         super().connection_lost(error)
@@ -168,7 +169,10 @@ class Conversation(SMTP):
 
     def _timeout_cb(self) -> None:
         """Cut off: a polite close would wait for a sender that reads nothing."""
-        self._doors.reject("too slow")
+        self._cut_off("too slow")
+
+    def _cut_off(self, reason: str) -> None:
+        self._doors.reject(reason)
         self.abort()
 
     def abort(self) -> None:
@@ -185,33 +189,37 @@ class Conversation(SMTP):
         seen = max(0, len(self._mail) - len(_END))
         self._mail += data
         self._received += len(data)
-        self._doors.in_flight += len(data)
+        self._hold(len(data))
         end = self._mail.find(_END, seen)
         if end >= 0:
-            rest = bytes(self._mail[end + len(_END) :])
-            del self._mail[end + 2 :]
-            self._complete()
-            if rest:
-                super().data_received(rest)
+            self._complete(end)
         elif self._received > 2 * self._doors.settings.max_size:
-            self._doors.reject("too large")
-            self.abort()
+            self._cut_off("too large")
         elif self._received > self._doors.settings.max_size:
             self._too_large = True
-            self._doors.in_flight -= len(self._mail) - len(_END)
+            self._hold(len(_END) - len(self._mail))
             del self._mail[: -len(_END)]
         elif self._doors.in_flight > IN_FLIGHT:
-            self._doors.reject("too many large mails at once")
-            self.abort()
+            self._cut_off("too many large mails at once")
 
-    def _complete(self) -> None:
-        if self._finished and not self._finished.done():
-            self._finished.set_result(None)
-
-    def _forget_mail(self) -> None:
-        if self._mail is not None:
-            self._doors.in_flight -= len(self._mail)
+    def _complete(self, end: int) -> None:
+        """Hand the mail over; what follows it are commands."""
+        if self._mail is None or self._finished is None or self._finished.done():
+            return
+        rest = bytes(self._mail[end + len(_END) :])
+        del self._mail[end + 2 :]
+        self._finished.set_result(None if self._too_large else bytes(self._mail[2:]))
         self._mail = None
+        if rest:
+            super().data_received(rest)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._doors.in_flight += size
+
+    def _release(self) -> None:
+        self._mail = None
+        self._hold(-self._held)
 
     async def smtp_DATA(self, arg: str | None) -> None:
         """Take a mail; the answer follows its commit."""
@@ -223,17 +231,16 @@ class Conversation(SMTP):
         self._finished = self.loop.create_future()
         self._mail = bytearray(b"\r\n")  # so that the end is found in an empty mail too
         self._received, self._too_large = 0, False
-        self._doors.in_flight += len(self._mail)
         self._reset_timeout(DATA)
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         try:
-            await self._finished
-            mail = None if self._too_large else bytes(self._mail[2:])
+            mail = await self._finished
+            self._reset_timeout()
+            answer = await self._answer(mail)
         finally:
-            self._forget_mail()
-        self._reset_timeout()
-        await self.push(await self._answer(mail))
+            self._release()
         self._set_post_data_state()  # type: ignore[no-untyped-call]
+        await self.push(answer)
 
     async def _answer(self, mail: bytes | None) -> str:
         if mail is None or len(mail) > self._doors.settings.max_size:
