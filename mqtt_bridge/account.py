@@ -16,6 +16,7 @@ from mqtt_bridge.model import Event
 UNASSIGNED = "unassigned"
 UNEXPECTED = "guest.stopped.unexpected"
 MEMBERS = 1000  # guests of one job that are looked at
+SOUGHT = 50  # of these, those by which an earlier report of the job is sought where its node does not find it
 
 Key = tuple[Hashable, ...]
 Fact = tuple[Hashable, ...]
@@ -148,7 +149,9 @@ def _backup(account: Account, event: Event, head: Key) -> None:
         fact = ("guest", event.guest, event.kind.rsplit(".", 1)[-1] == "started")
         return _state(account, event, fact)
     account.members = members
-    account.keys = _node_key(head, account.node) + _guest_keys(head, members)
+    by_guest = _guest_keys(head, members)
+    account.keys = _node_key(head, account.node) + by_guest[:SOUGHT]
+    account.also = by_guest[SOUGHT:]
     if account.phase == "start":
         return _state(account, event, ("start",))
     _state(account, event, ("end",))

@@ -84,7 +84,8 @@ class Book:
 
     def record(self, account: Account, correlation: str, teller: str) -> None:
         """Write the account down, in the happening of that correlation or in a new one."""
-        happening = self.find(account, correlation) or Happening(account, correlation)
+        found = self.find(account, correlation) if correlation != account.id else None
+        happening = found or Happening(account, correlation)
         self._happenings[happening] = None
         self._happenings.move_to_end(happening)
         happening.note(account)
@@ -147,7 +148,7 @@ class Correlator:
         without = self._books[event.trust].told_again(account)
         found = self._nearest(TRUSTS[: rank + 1], account, without)
         duplicate = self._duplicate(account, rank, found.correlation) if found else None
-        if found is None and rank + 1 < len(TRUSTS):
+        if found is None and rank + 1 < len(TRUSTS) and any(len(self._books[trust]) for trust in TRUSTS[rank + 1 :]):
             known = (self._books[trust].ruled_out(account) for trust in TRUSTS[: rank + 1])
             found = self._nearest(TRUSTS[rank + 1 :], account, without.union(*known))
         found = found or self._joined(account, rank)
@@ -161,7 +162,7 @@ class Correlator:
 
     def _remember(self, event: Event, account: Account, correlation: str, teller: str) -> None:
         rank = TRUSTS.index(event.trust)
-        for trust in TRUSTS[rank + 1 :]:
+        for trust in TRUSTS[rank + 1 :] if correlation != event.id else ():
             lower = self._books[trust].find(account, correlation)
             if lower is not None:
                 lower.note(account)

@@ -1,6 +1,6 @@
 """What makes two reports the same happening: kinds in families, with what identifies each and how long it lasts.
 
-Windows are seconds of event time. The table of `FAMILIES` is the one that docs/architecture.md describes.
+Windows are seconds of event time.
 
 - `window`: reports of one moment lie at most this far apart (a mail is written a little after the task's end). In a
   family that is no run it is the longest gap since the last report.

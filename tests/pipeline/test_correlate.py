@@ -1,5 +1,6 @@
 import itertools
 import random
+import time
 from typing import Any
 
 import pytest
@@ -130,6 +131,16 @@ def test_a_book_is_bounded_by_keys_and_clean_after() -> None:
     assert book._entries <= 500
     assert sum(len(row) for row in book._index.values()) == book._entries
     assert sum(len(one.keys) for one in book._happenings) == book._entries
+
+
+def test_reports_of_thousands_of_guests_stay_cheap() -> None:
+    correlator = Correlator()
+    guests = dict.fromkeys(range(100, 1100), False)
+    many = [told("SMTP", "backup.job.failed", 900 * n, node=None, guests=guests) for n in range(60)]
+    began = time.process_time()
+    placed = place(many, correlator)
+    assert time.process_time() - began < 60 * 0.1
+    assert len({one.correlation_id for one in placed}) == 60
 
 
 def test_memory_is_bounded_whatever_comes() -> None:
