@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from docs_events import events
 from docs_tools import schemas, tools
 from docs_topics import topics
 
@@ -160,6 +161,7 @@ DOCS: tuple[tuple[str, Callable[[], str]], ...] = (
     (".env.example", env_example),
     ("docs/configuration.md", configuration),
     ("docs/topics.md", topics),
+    ("docs/events.md", events),
     ("docs/tools.md", tools),
     ("proxmox_mcp/tools/schemas.json", schemas),
 )
