@@ -3,11 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from mqtt_bridge.wording.syslog import read_line, read_syslog
 from mqtt_bridge.wording.syslog_frames import LINE_LIMIT, Frame, short_host, text_of
 from mqtt_bridge.wording.verdict import Verdict
+
+DEBUG: Final = 7
+"""The least of the priorities."""
+FAR: Final = 1e11
+"""Unix seconds beyond any that are meant."""
 
 
 def read_clusterlog(raw: str | bytes, now: float | None = None) -> Verdict:
@@ -33,8 +38,8 @@ def read_log_entry(entry: Mapping[str, Any]) -> Verdict:
         program=tag[:80] if isinstance(tag, str) else "",
         host=short_host(node) if isinstance(node, str) else None,
         pid=str(pid)[:20] if isinstance(pid, int | str) and not isinstance(pid, bool) else None,
-        priority=priority if isinstance(priority, int) and 0 <= priority <= 7 else None,
-        at=float(at) if isinstance(at, int | float) and 0 < at < 1e11 else None,
+        priority=priority if isinstance(priority, int) and 0 <= priority <= DEBUG else None,
+        at=float(at) if isinstance(at, int | float) and 0 < at < FAR else None,
     )
     verdict = read_line(frame)
     if isinstance(user, str) and user and "user" not in verdict.fields:

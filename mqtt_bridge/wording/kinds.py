@@ -1,5 +1,6 @@
 """Severity and outcome that go with a kind (`docs`: severity by kind); a rule overrides where its text says more."""
 
+from functools import lru_cache
 from typing import Final
 
 from mqtt_bridge.model import Severity
@@ -83,6 +84,7 @@ _ENDINGS: Final[tuple[tuple[str, _Entry], ...]] = (
 )
 
 
+@lru_cache(maxsize=1024)
 def _entry(kind: str) -> _Entry:
     known = _EXACT.get(kind)
     if known:

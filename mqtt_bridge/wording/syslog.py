@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
-from mqtt_bridge.wording.clean import clean, one_line
+from mqtt_bridge.wording.clean import MESSAGE_LIMIT, TITLE_LIMIT, clean, one_line
 from mqtt_bridge.wording.kinds import ok_of, severity_of
 from mqtt_bridge.wording.syslog_frames import Frame, read_frame, short_host
 from mqtt_bridge.wording.syslog_programs import family_of
@@ -13,15 +13,22 @@ from mqtt_bridge.wording.syslog_words import severity_by_text
 from mqtt_bridge.wording.tasks import read_log, task_verdict
 from mqtt_bridge.wording.verdict import Verdict
 
+SEARCHED: Final = 2000
+"""Characters of a message that rules look at: its beginning and, of a longer one, its last 500."""
+
+_WIDE_GAP: Final = re.compile(r"[ \t]{3,}")
 _TASK: Final = re.compile(r"(?P<what>starting|end) task (?P<upid>UPID:\S{20,600}?:)(?: (?P<status>[\s\S]*))?$")
-_STARTED_BY: Final = re.compile(r"(?P<what>start|shutdown|stop|suspend|resume|reset|reboot) (?:VM|CT) \d+: (?P<upid>UPID:\S{20,600})")
+_STARTED_BY: Final = re.compile(
+    r"(?P<what>start|shutdown|stop|suspend|resume|reset|reboot) (?:VM|CT) \d+: "
+    r"(?P<upid>UPID:\S{20,600})"
+)
 _USER: Final = re.compile(r"^<(?P<user>[^>\s]{1,120})> ")
 _JOB_VMIDS: Final = re.compile(r"(?<!\S)(?!--)[1-9]\d{2,8}(?:,[1-9]\d{2,8})*(?!\S)")
 _OPTION: Final = re.compile(r"--(?P<name>[\w-]+)(?:[ =](?P<value>'[^']*'|[^\s-]\S*))?")
 _ACCESS_LOG: Final = re.compile(r'\S+ - \S+ \[[^\]]{10,40}\] "(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) ')
 _ROUTINE: Final = re.compile(
-    r"(?:\[?(?:info|notice|debug)\]?:? )?(?:start(?:ing|ed)|stop(?:ping|ped)|restarted|listening|ready|running|loaded|version|"
-    r"initiali[sz]ed|reload(?:ing|ed)|connected|exiting|shutting down|done|success|ok\b|finished|completed)",
+    r"(?:\[?(?:info|notice|debug)\]?:? )?(?:start(?:ing|ed)|stop(?:ping|ped)|restarted|listening|ready|running|loaded|"
+    r"version|initiali[sz]ed|reload(?:ing|ed)|connected|exiting|shutting down|done|success|ok\b|finished|completed)",
     re.IGNORECASE,
 )
 _JOURNAL_NOTE: Final = re.compile(r"-- (?:Logs begin|Journal begins|Reboot|Boot|No entries|MARK)")
@@ -56,6 +63,8 @@ def read_line(frame: Frame) -> Verdict:
 
 def _by_rows(rows: tuple[Row, ...], frame: Frame) -> Verdict | None:
     message = frame.message
+    if len(message) > SEARCHED:
+        message = f"{message[: SEARCHED - 500]} {message[-500:]}"
     for entry in rows:
         if entry.has in message:
             if entry.pattern is None:
@@ -77,7 +86,10 @@ def _end_of_log(frame: Frame) -> Verdict:
 
 
 def _tidy(text: str) -> str:
-    return text if text.isascii() and text.isprintable() and len(text) < 4000 else clean(text)
+    """`clean`, with a short cut for what is clean already, as nearly every line is."""
+    if text.isascii() and text.isprintable() and len(text) < MESSAGE_LIMIT:
+        return text
+    return clean(_WIDE_GAP.sub("  ", text))
 
 
 def _facts(frame: Frame) -> dict[str, Any]:
@@ -107,7 +119,7 @@ def _verdict(entry: Row, groups: dict[str, str | None], frame: Frame) -> Verdict
         elif name == "job":
             job = value
         else:
-            facts[name] = value if len(value) < 200 and value.isprintable() else one_line(value)
+            facts[name] = value if len(value) < TITLE_LIMIT and value.isprintable() else one_line(value)
     ok = ok_of(entry.kind) if entry.ok == "kind" else entry.ok
     severity = entry.severity or severity_of(entry.kind)
     return Verdict(
@@ -134,7 +146,7 @@ def _title(template: str, facts: dict[str, Any], node: str | None, guest: int | 
     if node and node not in text:
         head, colon, why = text.partition(": ")
         text = f"{head} on {node}{colon}{why}"
-    return text if len(text) < 200 and text.isascii() and text.isprintable() else one_line(text)
+    return text if len(text) < TITLE_LIMIT and text.isascii() and text.isprintable() else one_line(text)
 
 
 def _with_frame(verdict: Verdict, frame: Frame) -> Verdict:
@@ -144,7 +156,7 @@ def _with_frame(verdict: Verdict, frame: Frame) -> Verdict:
     if node and not verdict.node:
         head, colon, why = title.partition(": ")
         title = one_line(f"{head} on {node}{colon}{why}")
-    facts = {**_facts(frame), **verdict.fields}
+    facts = {**verdict.fields, **_facts(frame)}
     return replace(verdict, node=node, title=title, at=frame.at if frame.at is not None else verdict.at, fields=facts)
 
 

@@ -13,6 +13,7 @@ from mqtt_bridge.wording import syslog_time as clock
 from mqtt_bridge.wording.syslog_json import read_json
 
 LINE_LIMIT: Final = 8192
+_FAR: Final = 4e9
 _PRIORITY: Final = re.compile(r"(?:\d{1,6} )?<(\d{1,3})>")
 _RFC5424: Final = re.compile(
     r"1 (?P<time>\S{1,64}) (?P<host>\S{1,255}) (?P<program>\S{1,128}) (?P<pid>\S{1,128}) \S{1,64} "
@@ -29,9 +30,43 @@ _SHOUT: Final = frozenset({"INFO", "ERROR", "WARN", "WARNING", "TASK", "NOTICE",
 
 # Programs whose name alone, without time and pid, is taken for a program.
 _NAMES: Final = frozenset(
-    "kernel systemd sshd pmxcfs corosync pvedaemon pveproxy pvestatd pvescheduler pve-ha-crm pve-ha-lrm pve-firewall "
-    "pve-guests watchdog-mux qmeventd smartd mdadm zed chronyd sudo su CRON cron proxmox-backup-proxy "
-    "proxmox-backup-api proxmox-firewall qm pct vzdump ceph-mon ceph-osd ceph-mgr spiceproxy lxc-start postfix".split()
+    {
+        "kernel",
+        "systemd",
+        "sshd",
+        "pmxcfs",
+        "corosync",
+        "pvedaemon",
+        "pveproxy",
+        "pvestatd",
+        "pvescheduler",
+        "pve-ha-crm",
+        "pve-ha-lrm",
+        "pve-firewall",
+        "pve-guests",
+        "watchdog-mux",
+        "qmeventd",
+        "smartd",
+        "mdadm",
+        "zed",
+        "chronyd",
+        "sudo",
+        "su",
+        "CRON",
+        "cron",
+        "proxmox-backup-proxy",
+        "proxmox-backup-api",
+        "proxmox-firewall",
+        "qm",
+        "pct",
+        "vzdump",
+        "ceph-mon",
+        "ceph-osd",
+        "ceph-mgr",
+        "spiceproxy",
+        "lxc-start",
+        "postfix",
+    }
 )
 
 
@@ -112,29 +147,34 @@ def _timed(text: str, now: float) -> Frame:
     """The line after its priority: some form of time, then host and tag."""
     found = clock.CLASSIC.match(text)
     if found and clock.is_month(found["mon"]):
-        at = clock.classic_time(found, now, time.gmtime(now).tm_year)
-        return replace(_tagged(text[found.end() :], host_too=True), at=at)
-    found = clock.EASTERN.match(text)
+        return _tagged(text[found.end() :], host_too=True, at=clock.classic_time(found, now))
+    if text[:1].isdigit():
+        return _digits(text, now)
+    found = clock.WEEKDAY_ISO.match(text)
     if found:
-        at = clock.classic_time(found, now, time.gmtime(now).tm_year)
-        return replace(_tagged(text[found.end() :], host_too=True), at=at)
+        return _tagged(text[found.end() :], host_too=True, at=clock.iso_time(found))
+    found = clock.BRACKETED.match(text)
+    if found:
+        return Frame(text[found.end() :], "kernel", at=clock.classic_time(found, now))
+    found = clock.SINCE_BOOT.match(text)
+    return _since_boot(text[found.end() :]) if found else _untimed(text)
+
+
+def _digits(text: str, now: float) -> Frame:
+    """The same for a line that begins with a digit: ISO 8601, `5月 17 …`, seconds, or only a clock."""
     found = clock.ISO.match(text)
     if found:
         host_too = (found["comma"] or ".")[0] == "." and not found[0].rstrip().endswith(":")
-        return replace(_tagged(text[found.end() :], host_too=host_too), at=clock.iso_time(found))
-    found = clock.BRACKETED.match(text)
-    if found:
-        at = clock.classic_time(found, now, int(found["year1"]))
-        return Frame(text[found.end() :], "kernel", at=at)
-    found = clock.SINCE_BOOT.match(text)
-    if found:
-        return _since_boot(text[found.end() :])
-    found = clock.UNIX.match(text)
-    if found and float(found["unix"]) < 4e9:
-        return replace(_tagged(text[found.end() :], host_too=True), at=float(found["unix"]))
+        return _tagged(text[found.end() :], host_too=host_too, at=clock.iso_time(found))
     found = clock.CLOCK.match(text)
     if found:
         return _tagged(text[found.end() :], host_too=True)
+    found = clock.EASTERN.match(text)
+    if found:
+        return _tagged(text[found.end() :], host_too=True, at=clock.classic_time(found, now))
+    found = clock.UNIX.match(text)
+    if found and float(found["unix"]) < _FAR:
+        return _tagged(text[found.end() :], host_too=True, at=float(found["unix"]))
     return _untimed(text)
 
 
@@ -146,39 +186,41 @@ def _since_boot(text: str) -> Frame:
     return Frame(text, "kernel")
 
 
-def _tagged(text: str, *, host_too: bool) -> Frame:
+def _tagged(text: str, *, host_too: bool, at: float | None = None) -> Frame:
     """`host program[pid]: message`, where `host` and the tag may be missing."""
     found = _TAG.match(text)
     if found and found["program"] not in _SHOUT and (host_too or not found["host"]):
         host, program, pid = found["host"], found["program"], found["pid"]
         sure = pid is not None or program in _NAMES or (host is not None and host_too)
         if sure:
-            return Frame(_unstamped(text[found.end() :]), _program(program), short_host(host), pid)
+            return Frame(_unstamped(text[found.end() :]), _program(program), short_host(host), pid, at=at)
     found = _BARE_TAG.match(text)
     if found:
-        return Frame(text[found.end() :], _program(found["program"]), None, found["pid"])
-    return _host_only(text) if host_too else Frame(_unstamped(text))
+        return Frame(text[found.end() :], _program(found["program"]), None, found["pid"], at=at)
+    return _host_only(text, at) if host_too else Frame(_unstamped(text), at=at)
 
 
-def _host_only(text: str) -> Frame:
+def _host_only(text: str, at: float | None) -> Frame:
     """`host program[pid] message` without a colon, or a host before a message without a tag."""
     found = _HOST.match(text)
     if not found or found["host"] in _SHOUT:
-        return Frame(text)
+        return Frame(text, at=at)
     rest = text[found.end() :]
     tag = _BARE_TAG.match(rest)
     if tag:
-        return Frame(rest[tag.end() :], _program(tag["program"]), short_host(found["host"]), tag["pid"])
+        return Frame(rest[tag.end() :], _program(tag["program"]), short_host(found["host"]), tag["pid"], at=at)
     if clock.SINCE_BOOT.match(rest):
-        return Frame(_unstamped(rest), "kernel", short_host(found["host"]))
-    return Frame(text)
+        return Frame(_unstamped(rest), "kernel", short_host(found["host"]), at=at)
+    return Frame(text, at=at)
 
 
 def _untimed(text: str) -> Frame:
     """A line without a time: `program[pid]: …`, `kernel: …`, or just the message."""
     found = _TAG.match(text)
     if found and found["program"] not in _SHOUT and (found["pid"] or found["program"] in _NAMES):
-        return Frame(_unstamped(text[found.end() :]), _program(found["program"]), short_host(found["host"]), found["pid"])
+        return Frame(
+            _unstamped(text[found.end() :]), _program(found["program"]), short_host(found["host"]), found["pid"]
+        )
     bare = _BARE_TAG.match(text)
     if bare:
         return Frame(text[bare.end() :], _program(bare["program"]), None, bare["pid"])

@@ -10,18 +10,20 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "pid": ("_PID", "SYSLOG_PID", "procid", "pid"),
     "priority": ("PRIORITY", "priority", "level"),
 }
+_OCTET: Final = 255
+_DIGITS: Final = 17
 _MICROSECONDS: Final = ("__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP")
 
 
 def _text(value: object) -> str | None:
-    """journald writes a message that is not UTF-8 as an array of bytes."""
+    """A value as text; journald writes a message that is not UTF-8 as an array of bytes."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
         return str(value)
-    if isinstance(value, list) and value and all(isinstance(n, int) and 0 <= n < 256 for n in value):
+    if isinstance(value, list) and value and all(isinstance(n, int) and 0 <= n <= _OCTET for n in value):
         return bytes(value).decode("utf-8", "replace")
     return None
 
@@ -42,6 +44,6 @@ def read_json(text: str) -> dict[str, str] | None:
     if "message" not in told:
         return None
     stamp = next((v for v in (_text(found.get(key)) for key in _MICROSECONDS) if v and v.isdigit()), None)
-    if stamp and len(stamp) < 18:
+    if stamp and len(stamp) <= _DIGITS:
         told["at"] = str(int(stamp) / 1e6)
     return told

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one rule, one row
 """Which rules are tried for which program, and what a program's line is that none of them knows."""
 
 from collections.abc import Iterable
@@ -22,14 +23,16 @@ class Family:
 
 
 _LXC: Final = (
-    row("guest.start.failed", "", rf"^(?:lxc-start[: ] ?)?{VMID}[: ][\s\S]*(?:[Ff]ail|ERROR|rror|No such)", "CT {guest} did not start"),
+    row("guest.start.failed", "", rf"^(?:lxc-start[: ] ?)?{VMID}[: ][\s\S]{{0,1000}}?(?:[Ff]ail|ERROR|rror|No such)", "CT {guest} did not start"),
     row("guest.start.failed", "container failed to start", "", "A container did not start"),
 )  # fmt: skip
 _COMMON: Final = (*guests.LOCKS, *guests.GUESTS, *guests.BACKUPS)
 _DAEMON: Final = Family(
     (*_COMMON, *storage.STORAGE, *cluster.FILESYSTEM, *auth.AUTH, *system.CLOCKS[:4], *guests.TROUBLE, *guests.CHATTER)
 )
-_STATS: Final = Family((*guests.LOCKS, *guests.GUESTS, *storage.PVESTATD, *cluster.FILESYSTEM, *guests.TROUBLE, *guests.CHATTER))
+_STATS: Final = Family(
+    (*guests.LOCKS, *guests.GUESTS, *storage.PVESTATD, *cluster.FILESYSTEM, *guests.TROUBLE, *guests.CHATTER)
+)
 _HA: Final = Family((*guests.LOCKS, *cluster.HA, *cluster.FILESYSTEM, *guests.GUESTS, *guests.CHATTER))
 _SYSTEMD: Final = Family((*system.SYSTEMD, *system.CLOCKS[:4], *system.SYSTEMD_CHATTER))
 _CEPH: Final = Family((*storage.CEPH,))
@@ -40,8 +43,8 @@ _LVM: Final = Family(storage.STORAGE, quiet=False)
 _NETWORKD: Final = Family(kernel.NETWORK)
 
 _TABLE: Final[tuple[tuple[str, Family], ...]] = (
-    ("pvedaemon pveproxy pvescheduler pve-guests qm pct pvesh vzdump pvesr pveum pveupdate pveam pvecm pvenode pvesm "
-     "spiceproxy pve-firewall IPCC.xs QEMU task pvepw-logger qmrestore pve-lxc pmgdaemon proxmox-firewall", _DAEMON),
+    (("pvedaemon pveproxy pvescheduler pve-guests qm pct pvesh vzdump pvesr pveum pveupdate pveam pvecm pvenode pvesm "
+     "spiceproxy pve-firewall IPCC.xs QEMU task pvepw-logger qmrestore pve-lxc pmgdaemon proxmox-firewall"), _DAEMON),
     ("qmeventd pvebanner pve-daily-update pveversion rrdcached pvefw-logger", Family((*_COMMON, *kernel.FIREWALL, *guests.CHATTER))),
     ("lxc-start lxc lxcfs lxc-monitord", Family((*guests.GUESTS, *_LXC))),
     ("pvestatd", _STATS),
@@ -54,8 +57,8 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     ("systemd-timesyncd chronyd ntpd ntpdate", _CLOCK),
     ("systemd-networkd NetworkManager ifupdown ifup networking", _NETWORKD),
     ("sshd sshd-session sshd-auth sudo su login polkitd pam dropbear systemd-user", _AUTH),
-    ("CRON cron crond anacron postfix/smtpd postfix/smtp postfix/qmgr postfix/pickup postfix/cleanup postfix/local "
-     "postfix/master postfix/anvil postfix postfix/bounce postfix/error postfix/postfix-script dbus-daemon dhclient rsyslogd fstrim apt", _CRON),
+    (("CRON cron crond anacron postfix/smtpd postfix/smtp postfix/qmgr postfix/pickup postfix/cleanup postfix/local "
+     "postfix/master postfix/anvil postfix postfix/bounce postfix/error postfix/postfix-script dbus-daemon dhclient rsyslogd fstrim apt"), _CRON),
     ("smartd", Family(storage.SMARTD)),
     ("zed zfs-zed", Family(storage.ZED)),
     ("mdadm mdmonitor", Family(storage.MDADM)),
@@ -78,7 +81,9 @@ _UNKNOWN: Final = Family(
         *_telling(kernel.FIREWALL, _COMMON, cluster.HA, cluster.PMXCFS, storage.PVESTATD, cluster.FILESYSTEM),
         *_telling(cluster.COROSYNC, cluster.WATCHDOG, storage.SMARTD, storage.MDADM),
         *_telling(storage.ZED, kernel.MEMORY, kernel.ZFS, kernel.RAID, kernel.DISKS, kernel.SHARES, storage.CEPH),
-        *_telling(auth.AUTH, system.CLOCKS, system.SYSTEMD, system.PBS, guests.TROUBLE, kernel.NETWORK, kernel.OTHER, _LXC[:1]),
+        *_telling(
+            auth.AUTH, system.CLOCKS, system.SYSTEMD, system.PBS, guests.TROUBLE, kernel.NETWORK, kernel.OTHER, _LXC[:1]
+        ),
         *(entry for entry in (*kernel.FIREWALL, *guests.TROUBLE, *kernel.OTHER) if entry.kind == "noise"),
     ),
     quiet=False,

@@ -24,16 +24,16 @@ class Row:
     pattern: re.Pattern[str] | None = None
     title: str = ""
     severity: Severity | None = None
-    ok: bool | None | Literal["kind"] = "kind"
+    ok: bool | Literal["kind"] | None = "kind"
 
 
-def row(
+def row(  # noqa: PLR0917 -- the columns of a table
     kind: str,
     has: str,
     pattern: str = "",
     title: str = "",
     severity: Severity | None = None,
-    ok: bool | None | Literal["kind"] = "kind",
+    ok: bool | Literal["kind"] | None = "kind",
 ) -> Row:
     """A Row, its pattern compiled."""
     return Row(kind, has, re.compile(pattern) if pattern else None, title, severity, ok)

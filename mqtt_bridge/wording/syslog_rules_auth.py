@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one rule, one row
 """Logins: Proxmox's own (PVE::AccessControl, proxmox-backup-proxy), PAM, sshd, sudo, su, login."""
 
 from mqtt_bridge.wording.syslog_row import Row, noise, row

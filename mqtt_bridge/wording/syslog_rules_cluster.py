@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one rule, one row
 """Cluster: corosync, pmxcfs, the HA managers and their watchdog.
 
 Sources: corosync (totemsrp, totemknet, votequorum), pve-cluster (status.c, dfsm.c, dcdb.c, quorum.c, confdb.c),

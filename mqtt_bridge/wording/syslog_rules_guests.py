@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one rule, one row
 """What Proxmox VE's daemons say of guests, backups and replication.
 
 Sources: qemu-server (QMPClient, QemuServer, qmeventd), pve-container, pve-guest-common, pve-manager (vzdump, API).
@@ -9,26 +10,31 @@ LOCKS: tuple[Row, ...] = (
     row("noise", "trying to acquire cfs lock"),
     row("noise", "trying to acquire lock"),
     row("cluster.lock.timeout", "cfs-lock", r"cfs-lock '(?P<lock>[^']{1,100})' error", "No lock on {lock}"),
-    row("cluster.lock.timeout", "cfs lock", r"(?:error with cfs lock|cfs lock) '?(?P<lock>[^':]{1,100})", "No lock on {lock}"),
+    row(
+        "cluster.lock.timeout",
+        "cfs lock",
+        r"(?:error with cfs lock|cfs lock) '?(?P<lock>[^':]{1,100})",
+        "No lock on {lock}",
+    ),
     row("cluster.lock.timeout", "got lock request timeout", "", "The cluster gave no lock in time"),
     row("cluster.lock.timeout", "lost lock '", r"lost lock '(?P<lock>[^']{1,100})", "Lost the lock {lock}"),
 )
 GUESTS: tuple[Row, ...] = (
     row("guest.agent.timeout", " command", rf"VM {VMID} (?:qmp|qga) command '?(?P<command>guest-[\w-]{{1,40}})'? failed - "
-        r"(?P<error>[^\n]*(?:time(?:d )?out|unable to connect|not running\?)[^\n]*)", "VM {guest}: its guest agent does not answer"),
+        r"(?P<error>[^\n]{0,200}(?:time(?:d )?out|unable to connect|not running\?)[^\n]*)", "VM {guest}: its guest agent does not answer"),
     row("guest.agent.timeout", "qmp guest-", rf"VM {VMID} qmp (?P<command>guest-\S{{1,40}}) got timeout", "VM {guest}: its guest agent does not answer"),
     row("guest.agent.timeout", "qga command", rf"VM {VMID} qga command", "VM {guest}: its guest agent does not answer"),
     row("guest.agent.timeout", "guest agent", rf"(?:VM {VMID}[^\n]{{0,60}})?[Gg]uest agent is not running", "VM {guest}: its guest agent does not run"),
     row("guest.agent.timeout", "qga socket", rf"VM {VMID} qga socket", "VM {guest}: its guest agent does not answer"),
     row("guest.qmp.timeout", "qmp command", rf"VM {VMID} qmp command (?:'(?P<command>[\w-]{{1,60}})' )?failed - "
-        r"(?P<error>[^\n]*time(?:d )?out[^\n]*)", "VM {guest} does not answer: {error}"),
+        r"(?P<error>[^\n]{0,200}time(?:d )?out[^\n]*)", "VM {guest} does not answer: {error}"),
     row("guest.qmp.timeout", "qmp socket", rf"VM {VMID} qmp socket - timeout", "VM {guest} does not answer"),
     row("guest.qmp.failed", "qmp command", rf"VM {VMID} (?:qmp command|not running)(?:[^\n]{{0,80}}?failed - (?P<error>[^\n]*))?",
         "VM {guest}: a command to QEMU failed: {error}"),
     row("guest.qmp.failed", "qmp socket", rf"VM {VMID} qmp socket", "VM {guest}: QEMU's control socket failed"),
     row("guest.stopped", "leanup for ", rf"(?:Starting|Finished) cleanup for {VMID}", "Guest {guest} has stopped"),
     row("guest.start.failed", "startup for container", rf"startup for container '{VMID}' failed", "CT {guest} did not start"),
-    row("guest.start.failed", "/usr/bin/kvm -id", rf"/usr/bin/kvm -id {VMID} [\s\S]*(?:failed|got timeout): ?(?P<error>[^\n]*)", "VM {guest} did not start: {error}"),
+    row("guest.start.failed", "/usr/bin/kvm -id", rf"/usr/bin/kvm -id {VMID} [\s\S]{{0,2000}}(?:failed|got timeout): ?(?P<error>[^\n]*)", "VM {guest} did not start: {error}"),
     row("guest.start.failed", "start failed: ", rf"/usr/bin/kvm -id {VMID}\b", "VM {guest} did not start"),
     row("guest.start.failed", "lxc-start", rf"lxc-start:? {VMID}:?", "CT {guest} did not start"),
     row("guest.start.failed", "Failed to start", rf"(?:CT|VM|[Cc]ontainer) {VMID}", "Guest {guest} did not start"),

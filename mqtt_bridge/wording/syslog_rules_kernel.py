@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one rule, one row
 """What the Linux kernel says of memory, disks, file systems and networks (printk formats of 5.x and 6.x)."""
 
 from mqtt_bridge.wording.syslog_row import VMID, Row, noise, row
@@ -11,7 +12,7 @@ MEMORY: tuple[Row, ...] = (
     row("guest.oom", "asks in /lxc", rf"Tasks in /lxc(?:\.payload)?[./]{VMID}\b", "CT {guest}: processes were killed for lack of memory"),
     row("guest.oom", "ask in /lxc", rf"Task in /lxc(?:\.payload)?[./]{VMID}\b", "CT {guest}: a process was killed for lack of memory"),
     row("guest.oom", "ask in /qemu", rf"Task in /qemu\.slice/{VMID}\.scope", "VM {guest} was killed for lack of memory"),
-    row("cgroup.oom", "oom-kill:", r"CONSTRAINT_MEMCG[^\n]*?(?:task=(?P<task>[^,]{1,60}))", "{task} was killed: its memory limit is reached"),
+    row("cgroup.oom", "oom-kill:", r"CONSTRAINT_MEMCG[^\n]{0,200}(?:task=(?P<task>[^,]{1,60}))", "{task} was killed: its memory limit is reached"),
     row("node.oom", "oom-kill:", r"(?:task=(?P<task>[^,]{1,60}))?", "The node is out of memory: {task} was killed"),
     row("cgroup.oom", "emory cgroup out of memory", r"(?:Killed process|Kill process) (?P<pid>\d+) \((?P<task>[^)]{1,60})\)", "{task} was killed: its memory limit is reached"),
     row("cgroup.oom", "emory cgroup out of memory", "", "A memory limit is reached"),
@@ -21,7 +22,12 @@ MEMORY: tuple[Row, ...] = (
 )  # fmt: skip
 ZFS: tuple[Row, ...] = (
     row("storage.zfs.suspended", "has been suspended", r"Pool '(?P<pool>[^']{1,80})'", "ZFS pool {pool} is suspended"),
-    row("storage.zfs.io", "zio pool=", r"zio pool=(?P<pool>\S+) vdev=(?P<device>\S+) error=(?P<error>\d+)", "ZFS pool {pool} has I/O errors on {device}"),
+    row(
+        "storage.zfs.io",
+        "zio pool=",
+        r"zio pool=(?P<pool>\S+) vdev=(?P<device>\S+) error=(?P<error>\d+)",
+        "ZFS pool {pool} has I/O errors on {device}",
+    ),
 )
 RAID: tuple[Row, ...] = (
     row("storage.md.degraded", "md/raid", r"md/raid\w*:(?P<pool>\w+): (?:Disk failure on (?P<device>\w+)|Operation continuing on \d+ devices)", "RAID {pool} is degraded: {device} failed"),
@@ -34,35 +40,35 @@ RAID: tuple[Row, ...] = (
 )  # fmt: skip
 DISKS: tuple[Row, ...] = (
     row("disk.io.error", "FAILED Result", r"\[(?P<device>\w+)\]", "Disk {device} has I/O errors"),
-    row("disk.io.error", "Sense", r"\[(?P<device>\w+)\][^\n]*(?:Add\. Sense|Sense Key ?: ?(?!No Sense|Not Ready \[deferred))", "Disk {device} has I/O errors"),
+    row("disk.io.error", "Sense", r"\[(?P<device>\w+)\][^\n]{0,200}(?:Add\. Sense|Sense Key ?: ?(?!No Sense|Not Ready \[deferred))", "Disk {device} has I/O errors"),
     row("disk.io.error", "I/O error", rf"I/O error[ ,]+(?:on )?(?:dev(?:ice)?)? ?{_DISK},", "Disk {device} has I/O errors"),
     row("disk.io.error", "I/O error", r"(?:I/O error|logical block)", "A disk has I/O errors"),
     row("disk.io.error", " error, dev ", rf"(?:critical \w+|print_req_error:|recovered|protection|\w+) error, dev {_DISK}", "Disk {device} has I/O errors"),
     row("disk.io.error", "CDB: ", r"\[(?P<device>\w+)\]", "Disk {device} has I/O errors"),
     row("disk.io.error", "ata", r"(?P<device>ata\d+(?:\.\d+)?): (?:exception Emask|failed command|error: \{|hard resetting link|SError|COMRESET failed|"
         r"limiting SATA|status: \{ DRDY ERR|revalidation failed|disabled|disable device|device error|SRST failed|qc timeout|link is slow)", "{device}: errors on the disk's link"),
-    row("disk.io.error", "nvme", r"(?P<device>nvme\d+(?:n\d+)?)[: ][^\n]*(?:timeout|controller is down|not ready|removing|Abort status|aborting|resetting controller|failed|error)",
+    row("disk.io.error", "nvme", r"(?P<device>nvme\d+(?:n\d+)?)[: ][^\n]{0,200}(?:timeout|controller is down|not ready|removing|Abort status|aborting|resetting controller|failed|error)",
         "NVMe {device} does not answer"),
     row("disk.io.error", "offline device", rf"(?:\[?{_DISK}\]?:? )?rejecting I/O", "A disk is gone"),
     row("disk.io.error", "EXT4-fs error", r"device (?P<device>[\w-]+)", "File system on {device} has errors"),
     row("disk.io.error", "emounting filesystem read-only", r"\((?P<device>[\w-]+)\)", "File system on {device} is read-only now"),
-    row("disk.io.error", "EXT4-fs", r"EXT4-fs (?:warning )?\((?:device )?(?P<device>[\w-]+)\)[^\n]*(?:error|failed|failure|corrupt)", "File system on {device} has errors"),
+    row("disk.io.error", "EXT4-fs", r"EXT4-fs (?:warning )?\((?:device )?(?P<device>[\w-]+)\)[^\n]{0,200}(?:error|failed|failure|corrupt)", "File system on {device} has errors"),
     row("disk.io.error", "borting journal", r"device (?P<device>[\w-]+)", "File system on {device} gave up its journal"),
     row("disk.io.error", "JBD2: ", r"[Ee]rror|failure", "A file system's journal has errors"),
-    row("disk.io.error", "XFS (", r"XFS \((?P<device>[\w-]+)\): [^\n]*(?:[Cc]orruption|error|[Ss]hutting down|shutdown|[Ff]ailed)", "File system on {device} has errors"),
-    row("disk.io.error", "BTRFS", r"BTRFS (?:error|critical|warning)?[^\n]{0,10}\(device (?P<device>[\w-]+)[^\n]*(?:err|corrupt|csum failed|forced readonly|abort)", "File system on {device} has errors"),
+    row("disk.io.error", "XFS (", r"XFS \((?P<device>[\w-]+)\): [^\n]{0,200}(?:[Cc]orruption|error|[Ss]hutting down|shutdown|[Ff]ailed)", "File system on {device} has errors"),
+    row("disk.io.error", "BTRFS", r"BTRFS (?:error|critical|warning)?[^\n]{0,10}\(device (?P<device>[\w-]+)[^\n]{0,200}(?:err|corrupt|csum failed|forced readonly|abort)", "File system on {device} has errors"),
     row("disk.io.error", "rror on swap-device", r"swap-device \((?P<device>[\d:]+)", "The swap device {device} has errors"),
     row("disk.io.error", "evice offlined", r"sd (?P<device>[\d:]+)", "Disk {device} is gone"),
     row("disk.io.error", "Device not ready", "", "A disk does not answer"),
     row("disk.io.error", "attempting task abort", "", "A disk does not answer"),
     row("disk.io.error", "Medium Error", "", "A disk can't read a sector"),
-    row("disk.io.error", "reset", r"(?:usb-storage|uas|mpt\dsas|megaraid|aacraid|hpsa|scsi)[^\n]*(?:reset|abort)[^\n]*(?:fail|error)", "A disk controller had to be reset"),
+    row("disk.io.error", "reset", r"(?:usb-storage|uas|mpt\dsas|megaraid|aacraid|hpsa|scsi)[^\n]{0,200}(?:reset|abort)[^\n]{0,200}(?:fail|error)", "A disk controller had to be reset"),
 )  # fmt: skip
 SHARES: tuple[Row, ...] = (
     row("storage.nfs.unreachable", "nfs: server", r"nfs: server (?P<server>\S+) not responding", "NFS server {server} does not answer"),
     row("storage.status", "nfs: server", r"nfs: server (?P<server>\S+) OK", "NFS server {server} answers again"),
-    row("storage.nfs.unreachable", "NFS", r"NFS: (?:state manager|nfs4_\w+)[^\n]*(?:failed|error)[^\n]*(?:server (?P<server>\S+))?", "An NFS server does not answer"),
-    row("storage.offline", "CIFS", r"CIFS:? (?:VFS: )?[^\n]*(?:has not responded|cifs_mount failed|Send error|STATUS_LOGON_FAILURE|No task to wake|Server \S+ )", "An SMB server does not answer"),
+    row("storage.nfs.unreachable", "NFS", r"NFS: (?:state manager|nfs4_\w+)[^\n]{0,200}(?:failed|error)[^\n]{0,200}(?:server (?P<server>\S+))?", "An NFS server does not answer"),
+    row("storage.offline", "CIFS", r"CIFS:? (?:VFS: )?[^\n]{0,200}(?:has not responded|cifs_mount failed|Send error|STATUS_LOGON_FAILURE|No task to wake|Server \S+ )", "An SMB server does not answer"),
 )  # fmt: skip
 NETWORK: tuple[Row, ...] = (
     row("network.nic.hang", "Unit Hang", rf"(?:{_NIC}: )?(?:\S+: )?Detected (?:Hardware|Tx) Unit Hang", "Network card {link} hangs"),
@@ -89,8 +95,8 @@ FIREWALL: tuple[Row, ...] = (
     row("noise", "received terminate request"),
     row("noise", "ACCEPT: "),
     row("firewall.dropped", "PVEFW", rf"^(?:0|{VMID}) \d (?P<chain>PVEFW-\S+|\S+) \S+ \S+ (?:policy )?(?P<action>DROP|REJECT)", "Firewall: {action} in {chain}"),
-    row("firewall.dropped", "SRC=", rf"^(?:0|{VMID}) \d (?P<chain>\S+) \S+ \S+ (?:policy )?(?P<action>[A-Z]+)[^\n]*?SRC=(?P<source>\S+)", "Firewall: {action} of {source}"),
-    row("firewall.dropped", "SRC=", r"IN=(?P<link>\S*)[^\n]*?SRC=(?P<source>\S+)", "Firewall dropped a packet of {source}"),
+    row("firewall.dropped", "SRC=", rf"^(?:0|{VMID}) \d (?P<chain>\S+) \S+ \S+ (?:policy )?(?P<action>[A-Z]+)[^\n]{{0,200}}SRC=(?P<source>\S+)", "Firewall: {action} of {source}"),
+    row("firewall.dropped", "SRC=", r"IN=(?P<link>\S*)[^\n]{0,200}SRC=(?P<source>\S+)", "Firewall dropped a packet of {source}"),
     row("firewall.dropped", "policy ", r"policy (?P<action>DROP|REJECT):", "Firewall: {action}"),
 )  # fmt: skip
 OTHER: tuple[Row, ...] = (

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one rule, one row
 """Storage: what pvestatd and the tasks say of storages, zed, smartd, mdadm, ceph.
 
 Sources: pve-storage, pve-manager (pvestatd), openzfs (zed.d), smartmontools (smartd.cpp), mdadm (Monitor.c), ceph.
@@ -5,7 +6,7 @@ Sources: pve-storage, pve-manager (pvestatd), openzfs (zed.d), smartmontools (sm
 
 from mqtt_bridge.wording.syslog_row import Row, noise, row
 
-_REFUSED = r"(?P<error>[^\n]*(?:40[13] |[Uu]nauthorized|permission check failed|authentication fail|NT_STATUS_LOGON_FAILURE|LOGON_FAILURE)[^\n]*)"
+_REFUSED = r"(?P<error>[^\n]{0,200}(?:40[13] |[Uu]nauthorized|permission check failed|authentication fail|NT_STATUS_LOGON_FAILURE|LOGON_FAILURE)[^\n]*)"
 
 STORAGE: tuple[Row, ...] = (
     row("datastore.error", "unable to open chunk store", r"chunk store (?:'(?P<storage>[^']{1,80})' )?at [^\n]*? - (?P<error>[^\n]*)", "A datastore can't be opened: {error}"),
@@ -20,7 +21,7 @@ STORAGE: tuple[Row, ...] = (
     row("storage.offline", "mount error", rf"mount error[^\n]{{0,20}}: {_REFUSED}", "A storage refuses the login", "error"),
     row("storage.offline", "error fetching datastores", r"(?:^|[\s'])(?P<storage>[\w.-]{1,100}): error fetching datastores - (?P<error>[^\n]*)",
         "Storage {storage} is not reachable: {error}"),
-    row("storage.offline", "is not online", r"storage '?(?P<storage>[\w.-]{1,100})'? is not online", "Storage {storage} is offline"),
+    row("storage.offline", "is not online", r"storage '?(?P<storage>[^'\s]{1,100})'? is not online", "Storage {storage} is offline"),
     row("storage.offline", "activate storage", r"activate storage '(?P<storage>[^']{1,100})'(?:[ :,-]+(?P<error>[^\n]*))?", "Storage {storage} is offline: {error}"),
     row("storage.offline", "mount error", r"mount error[^:\n]{0,20}: (?P<error>[^\n]*)", "A storage can't be mounted: {error}"),
     row("storage.offline", "mount.", r"mount\.(?:nfs4?|cifs): (?P<error>[^\n]*)", "A storage can't be mounted: {error}"),
@@ -41,15 +42,15 @@ PVESTATD: tuple[Row, ...] = (
     row("storage.offline", "got timeout", r"^(?:\S{1,40} status update error: )?(?P<error>(?:command '[^\n]{1,300}' failed: )?got timeout)", "A storage does not answer"),
 )  # fmt: skip
 ZED: tuple[Row, ...] = (
-    row("storage.zfs.errors", "class=", r"class=(?P<class>checksum|data|authentication|data_error)\b(?:[^\n]*?pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?"
-        r"(?:[^\n]*?vdev=(?P<device>[^\s]{1,120}))?", "ZFS pool {pool} has {class} errors on {device}"),
+    row("storage.zfs.errors", "class=", r"class=(?P<class>checksum|data|authentication|data_error)\b(?:[^\n]{0,200}pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?"
+        r"(?:[^\n]{0,200}vdev=(?P<device>[^\s]{1,120}))?", "ZFS pool {pool} has {class} errors on {device}"),
     row("storage.zfs.suspended", "class=io_failure", r"(?:pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "ZFS pool {pool} is suspended"),
-    row("storage.zfs.io", "class=", r"class=(?P<class>io|probe_failure|delay|deadman|io_timeout|dio_verify_\w+)\b(?:[^\n]*?pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?"
-        r"(?:[^\n]*?vdev=(?P<device>[^\s]{1,120}))?", "ZFS pool {pool} has I/O errors on {device}"),
+    row("storage.zfs.io", "class=", r"class=(?P<class>io|probe_failure|delay|deadman|io_timeout|dio_verify_\w+)\b(?:[^\n]{0,200}pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?"
+        r"(?:[^\n]{0,200}vdev=(?P<device>[^\s]{1,120}))?", "ZFS pool {pool} has I/O errors on {device}"),
     row("storage.zfs.degraded", "class=", r"class=(?:statechange|removed|vdev[._]\w+|resource\.\S+)\b[^\n]*?"
         r"(?:vdev_state=(?P<state>FAULTED|DEGRADED|UNAVAIL|REMOVED|OFFLINE|CANT_OPEN))", "A device of a ZFS pool is {state}"),
     row("storage.zfs.degraded", "class=", r"class=(?P<class>removed|vdev\.(?:open_failed|corrupt_data|no_replicas|bad_guid_sum|too_small|bad_label|unknown)|vdev_remove_dev)\b"
-        r"(?:[^\n]*?pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "ZFS pool {pool} lost a device"),
+        r"(?:[^\n]{0,200}pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "ZFS pool {pool} lost a device"),
     row("storage.zfs.scrub.finished", "class=scrub_finish", r"(?:pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "Scrub of ZFS pool {pool} finished"),
     row("storage.zfs.degraded", "state", r"pool '?(?P<pool>[^\s']{1,80})'? (?:is )?(?:DEGRADED|FAULTED)", "ZFS pool {pool} is degraded"),
     *noise("eid=", "class=", "Processing events", "ZFS Event Daemon", "Exiting", "Invoking", "Diagnosis Engine"),
@@ -66,7 +67,7 @@ SMARTD: tuple[Row, ...] = (
     row("disk.smart.warning", "increased from", _DEVICE, "Disk {device}: an error count rose"),
     row("disk.smart.warning", "unreadable (pending) sectors", rf"{_DEVICE} (?P<count>\d+)", "Disk {device} has {count} unreadable sectors"),
     row("disk.smart.warning", "ncorrectable sectors", rf"{_DEVICE} (?P<count>\d+)", "Disk {device} has {count} uncorrectable sectors"),
-    row("disk.smart.warning", "error", rf"{_DEVICE}[^\n]*(?:with error|error count)", "Disk {device} tells of errors"),
+    row("disk.smart.warning", "error", rf"{_DEVICE}[^\n]{{0,200}}(?:with error|error count)", "Disk {device} tells of errors"),
     row("noise", "without error"),
     row("disk.smart.warning", "ailed", _DEVICE, "Disk {device} can't be read by smartd"),
     row("disk.smart.warning", "able to", _DEVICE, "Disk {device} can't be read by smartd"),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one rule, one row
 """systemd, clocks, cron, mail and Proxmox Backup Server.
 
 Sources: systemd (core/unit.c, core/service.c), chrony (sourcestats, local.c), proxmox-backup (src/bin, pbs-datastore).
@@ -23,7 +24,7 @@ SYSTEMD: tuple[Row, ...] = (
     row("service.error", "Failed to ", r"Failed to (?:mount|activate|reload|restart|listen)[^\n]*? (?P<unit>[^\n]{1,150})", "{unit} failed"),
     row("service.error", "Dependency failed", r"for (?P<unit>[^\n]{1,150})", "{unit} did not start: a dependency failed"),
     row("service.error", "atchdog timeout", rf"{_UNIT}: ", "{unit} hangs"),
-    row("service.error", "timed out", rf"{_UNIT}: [^\n]*(?:timed out|timeout)", "{unit} took too long"),
+    row("service.error", "timed out", rf"{_UNIT}: [^\n]{{0,200}}(?:timed out|timeout)", "{unit} took too long"),
     row("service.error", "OOM killer", rf"{_UNIT}: ", "{unit}: a process was killed for lack of memory"),
     row("service.error", "dumped core", rf"(?:{_UNIT}|(?P<task>\S+)\) of user)", "{unit}{task} crashed"),
     row("guest.stopped", ".scope: ", rf"^{VMID}\.scope: (?:Deactivated successfully|Succeeded)", "VM {guest} has stopped"),
@@ -59,25 +60,25 @@ CLOCKS: tuple[Row, ...] = (
 )  # fmt: skip
 PBS: tuple[Row, ...] = (
     row("verify.chunk.failed", "chunk", r"can't verify chunk|(?:corrupt(?:ed)?|bad) chunk|chunk \S{0,80} ?(?:was|is) corrupt|unable to load chunk|wrong (?:digest|checksum)|"
-        r"chunk (?:verification|digest)[^\n]*(?:fail|wrong|mismatch)|failed to verify chunk|detected chunk with wrong|renam\w+ (?:corrupted )?chunk", "A chunk of a backup is damaged"),
-    row("verify.failed", "erif", r"verification failed|unable to start verif\w* job|verify \S{1,200} failed|verif\w+ job[^\n]*(?:failed|error)", "Verification of backups failed"),
+        r"chunk (?:verification|digest)[^\n]{0,200}(?:fail|wrong|mismatch)|failed to verify chunk|detected chunk with wrong|renam\w+ (?:corrupted )?chunk", "A chunk of a backup is damaged"),
+    row("verify.failed", "erif", r"verification failed|unable to start verif\w* job|verify \S{1,200} failed|verif\w+ job[^\n]{0,200}(?:failed|error)", "Verification of backups failed"),
     row("gc.failed", "arbage collection", r"(?:unable to start|failed|error|abort)", "Garbage collection failed"),
     row("gc.failed", "GC ", r"GC (?:failed|error)", "Garbage collection failed"),
-    row("prune.failed", "prune", r"unable to start (?:datastore )?prune|prune[^\n]*(?:failed|error)", "Pruning of backups failed"),
-    row("sync.failed", "sync", r"(?:unable to start (?:datastore )?sync|sync (?:job|group|datastore)?[^\n]*failed|sync failed)", "Sync of backups failed"),
+    row("prune.failed", "prune", r"unable to start (?:datastore )?prune|prune[^\n]{0,200}(?:failed|error)", "Pruning of backups failed"),
+    row("sync.failed", "sync", r"(?:unable to start (?:datastore )?sync|sync (?:job|group|datastore)?[^\n]{0,200}failed|sync failed)", "Sync of backups failed"),
     row("backup.job.failed", "backup failed", r"backup failed(?:: (?P<error>[^\n]*))?", "A backup to this server failed: {error}"),
     row("backup.job.failed", "finish failed", r"(?P<error>finish failed[^\n]*)", "A backup to this server failed"),
-    row("backup.job.started", "starting new backup on datastore", rf"datastore '(?P<storage>[^']{{1,100}})'[^\n]*?(?:vm|ct)/{VMID}/", "Backup of guest {guest} to {storage} started"),
+    row("backup.job.started", "starting new backup on datastore", rf"datastore '(?P<storage>[^']{{1,100}})'[^\n]{{0,200}}(?:vm|ct)/{VMID}/", "Backup of guest {guest} to {storage} started"),
     row("backup.job.started", "starting new backup on datastore", r"datastore '(?P<storage>[^']{1,100})'", "Backup to {storage} started"),
     row("backup.job.finished", "backup finished successfully", "", "A backup to this server finished"),
     row("tape.load.requested", "lease insert", r"[Pp]lease insert", "A tape is asked for"),
     row("service.error", "Failed to get api service", r"service: (?P<error>[^\n]*)", "The Backup Server's API does not answer: {error}"),
-    row("datastore.error", "datastore", r"(?:datastore|store) '?(?P<storage>[\w.-]{1,100})'?[^\n]*(?:error|fail|unable|not available|cannot|could not|does not exist|not mounted|maintenance|denied)",
+    row("datastore.error", "datastore", r"(?:datastore|store) '?(?P<storage>[\w.-]{1,100})'?[^\n]{0,200}(?:error|fail|unable|not available|cannot|could not|does not exist|not mounted|maintenance|denied)",
         "Datastore {storage} has an error"),
-    row("datastore.error", "datastore", r"(?:[Uu]nable|[Ee]rror|[Ff]ail|[Cc]annot|[Cc]ould not|[Mm]issing)[^\n]*datastore", "A datastore has an error"),
-    row("datastore.error", "chunk", r"(?:unable|fail|cannot|could not|error)[^\n]*(?:chunk store|\.chunks|chunk file|chunk)", "A datastore has an error"),
-    row("datastore.error", "os error", r"(?P<error>(?:No space left on device|Input/output error|Read-only file system|Stale file handle|No such device)[^\n]*os error \d+)", "A datastore has an error: {error}"),
-    row("datastore.error", "snapshot", r"(?:error|unable|fail)[^\n]*(?:snapshot|backup group|manifest)", "A datastore has an error"),
+    row("datastore.error", "datastore", r"(?:[Uu]nable|[Ee]rror|[Ff]ail|[Cc]annot|[Cc]ould not|[Mm]issing)[^\n]{0,200}datastore", "A datastore has an error"),
+    row("datastore.error", "chunk", r"(?:unable|fail|cannot|could not|error)[^\n]{0,200}(?:chunk store|\.chunks|chunk file|chunk)", "A datastore has an error"),
+    row("datastore.error", "os error", r"(?P<error>(?:No space left on device|Input/output error|Read-only file system|Stale file handle|No such device)[^\n]{0,200}os error \d+)", "A datastore has an error: {error}"),
+    row("datastore.error", "snapshot", r"(?:error|unable|fail)[^\n]{0,200}(?:snapshot|backup group|manifest)", "A datastore has an error"),
     *noise("rrd", "RRD", "GET /", "POST /", "upload_chunk", "download chunk", "protocol upgrade", "add blob", "created new", "register",
            "successfully ", "task triggered", "TASK OK", "Upload statistics", "percentage done", "processed ", "starting new backup reader",
            "reader finished", "dynamic_append", "fixed_append", "dynamic_close", "fixed_close", "write rrd", "daemon", "service is ready",

@@ -1,8 +1,8 @@
 """The times that log lines begin with, as Unix seconds. Local times without an offset are read as UTC."""
 
 import re
-from calendar import timegm
-from collections.abc import Callable
+import time
+from datetime import UTC, datetime
 from typing import Final
 
 _MONTHS: Final[dict[str, int]] = {
@@ -31,6 +31,7 @@ _ZONES: Final[dict[str, int]] = {
     "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "JST": 9, "AEST": 10,
 }  # fmt: skip
 _DAY: Final = 86400
+_LEAP: Final = 60
 
 CLASSIC: Final = re.compile(
     r"(?P<mon>[^\W\d_]{3,5})\.? {1,2}(?P<day>\d{1,2}) (?:(?P<year1>20\d\d) )?(?P<clock>\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?"
@@ -39,10 +40,12 @@ CLASSIC: Final = re.compile(
 EASTERN: Final = re.compile(
     r"(?P<mon>\d{1,2}) ?[月월] ?(?P<day>\d{1,2}) ?[日일]? (?P<clock>\d\d:\d\d:\d\d)(?P<year1>)(?:[.,]\d{1,9})?\s+"
 )
-ISO: Final = re.compile(
-    r"(?:[A-Z][a-z]{2} )?(?P<date>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d:\d\d)(?P<comma>[.,]\d{1,9})?"
+_ISO: Final = (
+    r"(?P<date>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d:\d\d)(?P<comma>[.,]\d{1,9})?"
     r"(?: ?(?P<zone>Z\b|[+-]\d\d:?\d\d|UTC|GMT|CES?T|BST|WES?T|EES?T|MSK|[ECMP][SD]T|JST|AEST))?:?(?:\s+|$)"
 )
+ISO: Final = re.compile(_ISO)
+WEEKDAY_ISO: Final = re.compile(f"[A-Z][a-z]{{2}} {_ISO}")
 UNIX: Final = re.compile(r"(?P<unix>\d{10}(?:\.\d{1,9})?)\s+")
 CLOCK: Final = re.compile(r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s+")
 SINCE_BOOT: Final = re.compile(r"(?:kernel: ?)?\[ {0,12}\d{1,10}\.\d{3,9}\](?:\[ {0,8}[TC]\d{1,8}\])? ?")
@@ -63,9 +66,10 @@ def _offset(zone: str | None) -> int:
 
 def _seconds(year: int, month: int, day: int, clock: str) -> float | None:
     hour, minute, second = int(clock[:2]), int(clock[3:5]), int(clock[6:8])
-    if not (1970 <= year < 2200 and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61):
+    try:
+        return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC).timestamp() + (second == _LEAP)
+    except ValueError:
         return None
-    return float(timegm((year, month, day, hour, minute, second)))
 
 
 def _month(name: str) -> int:
@@ -77,7 +81,7 @@ def is_month(name: str) -> bool:
     return name.lower() in _MONTHS
 
 
-def classic_time(found: re.Match[str], now: float, year_now: int) -> float | None:
+def classic_time(found: re.Match[str], now: float) -> float | None:
     """`Mar 24 12:04:10`: the year is the one that brings it nearest to `now`; None if that is more than a day off."""
     part = found.groupdict()
     month, day = _month(part["mon"]), int(part["day"])
@@ -86,11 +90,15 @@ def classic_time(found: re.Match[str], now: float, year_now: int) -> float | Non
     if year:
         at = _seconds(int(year), month, day, part["clock"])
         return None if at is None else at - offset
-    for candidate in (year_now, year_now - 1, year_now + 1):
+    for candidate in {_year(now + shift) for shift in (0, _DAY, -_DAY)}:
         at = _seconds(candidate, month, day, part["clock"])
         if at is not None and abs(at - offset - now) <= _DAY:
             return at - offset
     return None
+
+
+def _year(at: float) -> int:
+    return time.gmtime(at).tm_year
 
 
 def iso_time(found: re.Match[str]) -> float | None:
@@ -102,6 +110,3 @@ def iso_time(found: re.Match[str]) -> float | None:
         return None
     fraction = float("0." + part["comma"][1:]) if part["comma"] else 0.0
     return at + fraction - _offset(part["zone"])
-
-
-Reader = Callable[[re.Match[str]], float | None]

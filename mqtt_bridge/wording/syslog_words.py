@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- words of several languages
 """How bad a line is that no rule knows: by its words, and by its priority only where they say nothing."""
 
 import re

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, ISC004 -- one rule, one row
 """Task types of Proxmox VE and Backup Server in words, and how a task's log tells its type.
 
 Names: `task_desc_table` of the web interfaces, and the worker types that the API code passes to fork_worker and spawn.

@@ -7,17 +7,23 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mqtt_bridge.proxmox.upid import Upid
-from mqtt_bridge.wording.clean import clean, one_line
+from mqtt_bridge.wording.clean import TITLE_LIMIT, clean, one_line
 from mqtt_bridge.wording.kinds import severity_of
 from mqtt_bridge.wording.task_names import FROM_LOG, NAMES
 from mqtt_bridge.wording.verdict import Verdict
 
 TEXT_LIMIT: Final = 1_000_000
+UPID_LIMIT: Final = 700
+FAR: Final = 1e11
 _TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _UPID: Final = re.compile(r"UPID:[A-Za-z0-9.-]{1,64}:[^\s'\"]{20,600}:")
 _VMID: Final = re.compile(r"[1-9]\d{2,8}")
 _WARNINGS: Final = re.compile(r"WARNINGS?: \d+|WARNING\b|warnings: \d+", re.IGNORECASE)
-_OUTCOMES: Final = {"finished": (True, "finished"), "warning": (True, "finished with warnings"), "started": (None, "started")}
+_OUTCOMES: Final = {
+    "finished": (True, "finished"),
+    "warning": (True, "finished with warnings"),
+    "started": (None, "started"),
+}
 
 
 def outcome_of(status: str | None) -> str:
@@ -31,7 +37,7 @@ def outcome_of(status: str | None) -> str:
 
 def parse_upid(text: str | None) -> Upid | None:
     """A UPID, or None. Proxmox leaves out the last colon in places."""
-    if not text or not text.startswith("UPID:") or len(text) > 700:
+    if not text or not text.startswith("UPID:") or len(text) > UPID_LIMIT:
         return None
     for candidate in (text, text + ":"):
         try:
@@ -77,11 +83,18 @@ def task_verdict(
         guest=guest,
         ok=ok,
         title=_title(type_, id_, node, words, status if outcome == "failed" else None),
-        message=clean(status or "") if outcome != "finished" else "",
+        message=clean(status) if status and outcome not in {"finished", "started"} else "",
         at=at,
         upid=known.text if known else None,
         fields=_facts(type_, id_, user, status, known.pid if known else None),
     )
+
+
+def _line(text: str, limit: int = TITLE_LIMIT) -> str:
+    """`one_line`, with a short cut for what is one clean line already."""
+    if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()
+    return one_line(text, limit)
 
 
 def _guest(type_: str, id_: str) -> int | None:
@@ -92,9 +105,9 @@ def _guest(type_: str, id_: str) -> int | None:
 
 
 def _facts(type_: str, id_: str, user: str | None, status: str | None, pid: int | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"type": type_, "id": one_line(id_) or None, "user": user, "pid": pid}
+    told: dict[str, Any] = {"type": type_, "id": _line(id_) or None, "user": user, "pid": pid}
     if status is not None and outcome_of(status) != "started":
-        told["exitstatus"] = one_line(status, 500)
+        told["exitstatus"] = _line(status, 500)
     return {name: value for name, value in told.items() if value is not None}
 
 
@@ -103,7 +116,7 @@ def _title(type_: str, id_: str, node: str | None, words: str, why: str | None) 
     name = NAMES.get(type_)
     what = f"Task {type_} {id_}" if name is None else name.replace("{id}", id_).replace("{guest}", guest)
     what = "A task" if type_ == "unknown" and not id_ else what.strip()
-    return one_line(f"{what} {words}{f' on {node}' if node else ''}{f': {why}' if why else ''}")
+    return _line(f"{what} {words}{f' on {node}' if node else ''}{f': {why}' if why else ''}")
 
 
 def _string(entry: Mapping[str, Any], *names: str) -> str | None:
@@ -116,7 +129,7 @@ def _string(entry: Mapping[str, Any], *names: str) -> str | None:
 
 def _number(entry: Mapping[str, Any], name: str) -> float | None:
     value = entry.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11 else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < FAR else None
 
 
 def read_entry(entry: Mapping[str, Any]) -> Verdict:
@@ -170,7 +183,8 @@ _JOB_END: Final = (
 )
 _ERRORS: Final = re.compile(
     r"(?:^|\n)(?:\S{19,40}: )?(?:TASK )?ERROR: ([^\n]{1,500})|"
-    r"(?:^|\n)([^\n]{0,300}(?:failed|[Ff]ailed to |error:|[Uu]nable to|cannot |can't |exited with status [1-9])[^\n]{0,300})"
+    r"(?:^|\n)([^\n]{0,300}(?:"
+    r"failed|[Ff]ailed to |error:|[Uu]nable to|cannot |can't |exited with status [1-9])[^\n]{0,300})"
 )
 _GUESTS: Final = re.compile(r"(?:Starting Backup of|(Finished) Backup of|(ERROR): Backup of) (?:VM|CT) ([1-9]\d{2,8})")
 
@@ -214,10 +228,8 @@ def _status_of_log(text: str) -> str | None:
 
 def _last_error(text: str) -> str | None:
     """The last line that tells of an error; None while there is none."""
-    last = None
-    for last in _ERRORS.finditer(text[-20000:]):
-        pass
-    return (last[1] or last[2]).strip() if last else None
+    found = list(_ERRORS.finditer(text[-20000:]))
+    return (found[-1][1] or found[-1][2]).strip() if found else None
 
 
 def _guests_of(text: str) -> tuple[tuple[int, bool | None], ...]:
