@@ -6,6 +6,7 @@ every pattern takes time in proportion to the line.
 
 import math
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 
 MAX_LINE = 64 * 1024  # bytes; Proxmox's longest are about 2 KiB
@@ -37,8 +38,11 @@ class Point:
     time: int | None
 
 
-def parse(line: bytes) -> Point | None:
-    """The point of one line without its end; None for what is no point. Fields that are no values are left out."""
+def parse(line: bytes, only: Container[str] | None = None) -> Point | None:
+    """The point of one line without its end; None for what is no point. Fields that are no values are left out.
+
+    `only`: the fields that are wanted; others are checked for their form and not read.
+    """
     if len(line) > MAX_LINE:
         return None
     text = line.decode("utf-8", "replace")
@@ -46,27 +50,31 @@ def parse(line: bytes) -> Point | None:
     if head is None:
         return None
     text = text.lstrip()
-    fields, at = _fields(text, head.end())
+    fields, at = _fields(text, head.end(), only)
     rest = text[at:]
     time = _TIME.fullmatch(rest)
-    if not fields or (rest.strip() and time is None):
+    if fields is None or (rest.strip() and time is None):
         return None
     tags = {_plain(tag[1]): _plain(tag[2]) for tag in _TAG.finditer(head[2])}
     return Point(_plain(head[1]), tags, fields, int(time[1]) if time else None)
 
 
-def _fields(text: str, at: int) -> tuple[dict[str, Value], int]:
-    """The fields and where they end; none of them when they end with a comma."""
+def _fields(text: str, at: int, only: Container[str] | None) -> tuple[dict[str, Value] | None, int]:
+    """The fields and where they end; None when they end with a comma, or none of them is one."""
     found: dict[str, Value] = {}
+    some = False
     while field := _FIELD.match(text, at):
         name, quoted, bare, comma = field.groups()
-        value = _plain(quoted) if quoted is not None else _value(bare)
-        if value is not None:
-            found[_plain(name)] = value
+        if only is None or name in only:
+            value = _plain(quoted) if quoted is not None else _value(bare)
+            if value is not None:
+                found[_plain(name)] = value
+        else:
+            some = True
         at = field.end()
         if not comma:
-            return found, at
-    return {}, at
+            return (found if found or some else None), at
+    return None, at
 
 
 def _value(bare: str) -> Value | None:

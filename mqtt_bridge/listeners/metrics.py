@@ -16,7 +16,7 @@ from mqtt_bridge.intake import Intake
 from mqtt_bridge.listeners import line_protocol
 from mqtt_bridge.listeners.datagrams import Datagram, Datagrams
 from mqtt_bridge.listeners.http_server import HttpServer, Limits
-from mqtt_bridge.listeners.metrics_figures import Figures, SitesOf, target, wanted
+from mqtt_bridge.listeners.metrics_figures import FIELDS, Figures, SitesOf, target, wanted
 from mqtt_bridge.listeners.metrics_http import BODY_TIME, InfluxApi
 from mqtt_bridge.listeners.sockets import Place, bind_patiently, explained, pauses, shown
 from mqtt_bridge.listeners.sources import Sources
@@ -129,7 +129,7 @@ class MetricsListener:
         """Take one line in. Whether it is Proxmox's, read or not; what is wrong with it is counted."""
         if not wanted(line):
             return b",object=" in line
-        point = line_protocol.parse(line)
+        point = line_protocol.parse(line, FIELDS)
         found = target(point) if point else None
         if point is None or found is None:
             counts["malformed line"] += 1

@@ -18,6 +18,10 @@ MOST = 50_000  # nodes and guests of which something is remembered at all: names
 _CLOCKS_DIFFER = 600.0  # seconds by which a sender's clock may be wrong before ours counts
 _MAX = 2**63
 _COUNTERS = ("netin", "netout", "diskread", "diskwrite")
+FIELDS = frozenset(
+    {*_COUNTERS, "cpu", "mem", "maxmem", "disk", "maxdisk", "uptime", "status", "wait", "avg1", "memused", "memtotal"}
+    | {"swapused", "swaptotal", "used", "total"}
+)  # those that are read
 _NODE_POINTS = frozenset({"cpustat", "memory", "blockstat", "system"})
 _GUESTS = frozenset({"qemu", "lxc"})
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from mqtt_bridge.broker import Broker
 from mqtt_bridge.intakes import EventIntake
 from mqtt_bridge.journal import Journal
 from mqtt_bridge.listeners.syslog import SyslogListener
-from mqtt_bridge.model import GuestState, NodeState
 from mqtt_bridge.outbox import Outbox
 from mqtt_bridge.pipeline import Pipeline
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.settings.listening import EventSettings, Filters, SyslogSettings
 from mqtt_bridge.topics import Topics
 from tests.bench.report import Report
+from tests.listeners.syslog_support import OneSite
 from tests.support.mosquitto import Mosquitto
 
 RATE, SECONDS = 5_000, 20
@@ -29,24 +29,6 @@ ALL = EventSettings(filters=Filters(kinds=(), rate_limit=0))  # everything becom
 SENDER = Path(__file__).parent / "syslog_sender.py"
 QUIET = 15.0  # seconds without progress after which nothing more is expected
 OURS, OTHERS = {0}, {1}  # cores: the bridge has one to itself
-
-
-class OneSite:
-    """A world of which only its name is known."""
-
-    sites: Sequence[str] = ("lab",)
-
-    def sites_of(self, node: str | None, guest: int | None) -> Sequence[str]:
-        return self.sites
-
-    def guest(self, site: str, vmid: int) -> GuestState | None:
-        return None
-
-    def node(self, site: str, name: str) -> NodeState | None:
-        return None
-
-    def node_name(self, site: str, host: str) -> str | None:
-        return None
 
 
 @dataclass

@@ -12,7 +12,26 @@ from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.intake import Report
 from mqtt_bridge.listeners.syslog import SyslogListener
 from mqtt_bridge.listeners.syslog_tcp import Limits
+from mqtt_bridge.model import GuestState, NodeState
 from mqtt_bridge.settings.listening import SyslogSettings
+
+
+class OneSite:
+    """A world of which only its name is known."""
+
+    sites: Sequence[str] = ("lab",)
+
+    def sites_of(self, node: str | None, guest: int | None) -> Sequence[str]:
+        return self.sites
+
+    def guest(self, site: str, vmid: int) -> GuestState | None:
+        return None
+
+    def node(self, site: str, name: str) -> NodeState | None:
+        return None
+
+    def node_name(self, site: str, host: str) -> str | None:
+        return None
 
 
 @dataclass

@@ -197,3 +197,10 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mqtt_bridge.listeners.metrics_figures.KEPT", -1)
     figures.forget()
     assert (figures._nodes, figures._samples) == ({}, {})
+
+
+def test_only_the_fields_that_are_wanted() -> None:
+    line = b'm a=1,b="two words",c=3 5'
+    assert parse(line, {"c"}) == Point("m", {}, {"c": 3}, 5)
+    assert parse(line, {"z"}) == Point("m", {}, {}, 5)
+    assert parse(b"m a=1,b", {"a"}) is None

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from mqtt_bridge.intake import IntakeFullError, JournalError, Report
+from mqtt_bridge.journal import Journal
 from mqtt_bridge.listeners.syslog import SyslogListener
 from mqtt_bridge.listeners.syslog_tcp import Limits
-from mqtt_bridge.settings.listening import SyslogSettings
+from mqtt_bridge.pipeline import Pipeline
+from mqtt_bridge.settings.listening import EventSettings, Filters, SyslogSettings
 from proxmox_mcp.lab import Lab, LabOptions
-from tests.listeners.syslog_support import Kept, running, send_tcp, send_udp, until
+from tests.listeners.syslog_support import Kept, OneSite, running, send_tcp, send_udp, until
 
 LINE = b"<29>Aug  8 20:22:01 pve1 pmxcfs[929]: [status] notice: node lost quorum"
 
@@ -371,3 +373,24 @@ async def test_random_bytes_over_both() -> None:
         send_udp(listener.port, LINE)
         await until(lambda: any(report.verdict.kind == "quorum.lost" for report in intake.reports))
     assert len(intake.reports) + sum(intake.rejected.values()) >= listener.read
+
+
+async def test_through_the_pipeline_into_the_journal() -> None:
+    """Equal lines are events of their own, each once, and the numbers add up."""
+    events = EventSettings(filters=Filters(kinds=("!noise",), rate_limit=0))
+    async with Journal() as journal, Pipeline(journal, OneSite(), events) as pipeline:
+        intake = pipeline.intake("SYSLOG")
+        listener = SyslogListener(SyslogSettings(port=0))
+        task = asyncio.create_task(listener.run(intake))
+        await until(lambda: listener.port)
+        noise = b"<30>Nov 09 03:00:22 pve3 pvedaemon[971]: worker 973 finished"
+        await send_tcp(listener.port, b"".join([LINE + b"\n", noise + b"\n"] * 700))
+        send_udp(listener.port, *[LINE] * 100)
+        await until(lambda: intake.accepted + intake.filtered == 1500)
+        task.cancel()
+        await asyncio.wait([task])
+        stored = await journal.recent(0, 5000)
+    assert (intake.accepted, intake.filtered, len(stored)) == (800, 700, 800)
+    assert {event.kind for event in stored} == {"quorum.lost"}
+    assert len({event.correlation_id for event in stored}) == 1, "of one happening"
+    assert intake.rejected == {}
