@@ -13,7 +13,7 @@ class InventoryWorld:
     """Cached state by site. Inventories may be added after it was made."""
 
     def __init__(self, sites: Sequence[str], inventories: Mapping[str, AnyInventory]) -> None:
-        self.sites = tuple(sites)
+        self.sites: Sequence[str] = tuple(sites)
         self._inventories = inventories
 
     def sites_of(self, node: str | None, guest: int | None) -> Sequence[str]:

@@ -50,7 +50,12 @@ class Live:
             for slug, inventory in self._inventories.items()
             if inventory.pulse.status == "offline"
         ]
-        problem = "; ".join([*away, *(f"{p.name}: {p.problem}" for p in parts.parts if p.problem)])
+        failed = [
+            f"{slug}: {part.problem}"
+            for slug, part in zip(self._inventories, parts.parts, strict=True)
+            if part.problem and not (slug in self.sites and self.sites[slug].works)
+        ]
+        problem = "; ".join([*away, *failed])
         text = problem or f"watching {', '.join(self._inventories)}"
         if text != told:
             (intake.unhealthy if problem else intake.healthy)(text)

@@ -53,6 +53,7 @@ class SiteWatch:
         self.inventory = inventory
         self.site = inventory.site.slug
         self.memory = Memory(self.site)
+        self.works = False  # once the first changes were told
         self._settings = settings
         self._waiting: deque[Change] = deque()
         self._wake = asyncio.Event()
@@ -68,7 +69,7 @@ class SiteWatch:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follower.run(), name=f"tasks {self.site}")
                 group.create_task(self._work(deliver), name=f"changes {self.site}")
-                if isinstance(self.inventory, Inventory):
+                if isinstance(self.inventory, Inventory) and self._settings.log_priority >= 0:
                     watch = LogWatch(self.inventory, intake, deliver, self._settings.log_priority)
                     group.create_task(watch.run(), name=f"cluster log {self.site}")
 
@@ -107,6 +108,7 @@ class SiteWatch:
             else:
                 reports += self.reports(change)
         await deliver(reports, self.memory.cursors())
+        self.works = True
 
     async def _after_loss(self, deliver: Delivery) -> None:
         """More changed than could be kept while the intake took nothing: tell what is different in the end."""

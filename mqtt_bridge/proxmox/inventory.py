@@ -10,14 +10,14 @@ from typing import Any
 from mqtt_bridge import errors
 from mqtt_bridge.model import GuestMetrics, GuestState, MissingPrivilege, NodeMetrics, TaskInfo
 from mqtt_bridge.proxmox import changes, permissions, rows
-from mqtt_bridge.proxmox.gone import Departures
 from mqtt_bridge.proxmox.guests import Change, GuestBook
+from mqtt_bridge.proxmox.leaving import Leaving
 from mqtt_bridge.proxmox.nodes import NodeBook
 from mqtt_bridge.proxmox.polling import Polling, every
 from mqtt_bridge.proxmox.pushed import Pushed
 from mqtt_bridge.proxmox.stops import Stops
 from mqtt_bridge.proxmox.storages import StorageBook
-from mqtt_bridge.proxmox.task_book import DESTROYS, MIGRATES, STOPS, TaskBook, seconds
+from mqtt_bridge.proxmox.task_book import DESTROYS, MIGRATES, STOPS, TaskBook
 from mqtt_bridge.proxmox.whole import ManifestKeeper, Membership, cluster_state
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,7 @@ class Inventory:
         self._granted_at = 0.0
         self.membership = Membership(site.name, clustered=site.clustered)
         self._manifest = ManifestKeeper(site.slug, sink)
-        self._departed_guests: Departures[int] = Departures(self._read_guest)
-        self._departed_nodes: Departures[str] = Departures(lambda n: client.get("nodes", n, "status", purpose="poll"))
-        self._departed_storages: Departures[str] = Departures(self._read_storage)
+        self._leaving = Leaving(client, guests=self.guests, nodes=self.nodes, storages=self.storages, tasks=self.tasks)
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
@@ -77,7 +75,11 @@ class Inventory:
 
         Never changes a state. Returns how many of them are known here.
         """
-        return self._pushed.take(nodes, guests)
+        before = self._pushed.interval()
+        known = self._pushed.take(nodes, guests)
+        if self._pushed.interval() != before:
+            self.hurry()  # so that the heartbeat says how often is polled from now on
+        return known
 
     # --- states -----------------------------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class Inventory:
 
     async def _permissions(self, now: float) -> None:
         fresh = now - self._granted_at < PERMISSIONS_EVERY
-        if fresh and not self._departed_guests.absent() and not self._lacking():
+        if fresh and not self._leaving.absent() and not self._lacking():
             return
         granted = await self.client.get("access", "permissions", purpose="poll")
         if isinstance(granted, Mapping):
@@ -130,7 +132,7 @@ class Inventory:
         if lacking:
             need = lacking[0]
             return f"The token lacks {need.privilege} on {need.path}: {need.feature} cannot be seen."
-        hidden = self._departed_guests.hidden(len(self.guests.records))
+        hidden = self._leaving.hidden()
         if hidden:
             return f"{hidden} guests vanished at once without a destroy task: kept until each is proven gone."
         return None
@@ -156,7 +158,11 @@ class Inventory:
         storage_ids = self.storages.take(by_type["storage"], online)
         for identity in self.storages.turned if self._known else ():
             self.changes.tell(self._storage(identity, now))
-        await self._depart(node_names, {int(r["vmid"]) for r in guest_rows}, storage_ids, now)
+        for gone in await self._leaving.guests({int(r["vmid"]) for r in guest_rows}, self._granted, now):
+            self.stops.forget(gone.last.vmid)
+            self.changes.tell(gone)
+        await self._leaving.nodes(node_names)
+        await self._leaving.storages(storage_ids, self._granted)
         self._publish_whole(members, now)
         self._known = True
         self.changes.ready(self._snapshot)
@@ -215,54 +221,6 @@ class Inventory:
         known = self.membership.clustered and self.pulse.status in ("online", "degraded")
         return self.membership.name if known else None
 
-    # --- what is gone -----------------------------------------------------------------------------------------------
-
-    async def _depart(self, nodes: set[str], guests: set[int], storages: set[str], now: float) -> None:
-        leaving, clear = await self._departed_guests.poll(
-            list(self.guests.records),
-            guests,
-            trusted=lambda v: permissions.holds(self._granted, f"/vms/{v}", "VM.Audit"),
-        )
-        self.guests.mark_unavailable(self.guests.records[v] for v in leaving)
-        for vmid in clear:
-            self._remove_guest(vmid, now)
-        gone_nodes, clear_nodes = await self._departed_nodes.poll(
-            list(self.nodes.records), nodes, trusted=lambda _: bool(nodes)
-        )
-        for name in gone_nodes:
-            self.nodes.mark_unavailable(name)
-        for name in clear_nodes:
-            self.nodes.remove(name)
-        gone_storages, clear_storages = await self._departed_storages.poll(
-            list(self.storages.states), storages, trusted=self._storage_visible
-        )
-        for identity in gone_storages:
-            self.storages.mark_unavailable(identity)
-        for identity in clear_storages:
-            self.storages.remove(identity)
-
-    def _remove_guest(self, vmid: int, now: float) -> None:
-        record = self.guests.records.get(vmid)
-        self.guests.remove(vmid)
-        self.stops.forget(vmid)
-        if record is not None and record.state is not None:
-            task = self.tasks.last(vmid, "destroy")
-            why = changes.Why("task", task.user, task.upid, seconds(task.ended_at) or None, task.type) if task else None
-            self.changes.tell(changes.GuestGone(record.state, now, why))
-        self.tasks.forget(vmid)
-
-    def _storage_visible(self, identity: str) -> bool:
-        return permissions.holds(self._granted, f"/storage/{identity.rpartition('/')[2]}", "Datastore.Audit")
-
-    async def _read_guest(self, vmid: int) -> None:
-        record = self.guests.records[vmid]
-        await self.client.get("nodes", record.node, record.type, vmid, "status", "current", purpose="poll")
-
-    async def _read_storage(self, identity: str) -> None:
-        node, _, name = identity.rpartition("/")
-        node = node or next(iter(self.storages.states[identity].nodes), "")
-        await self.client.get("nodes", node, "storage", name, "status", purpose="poll")
-
     # --- the site as a whole ----------------------------------------------------------------------------------------
 
     def _publish_whole(self, members: list[rows.Row], now: float) -> None:
@@ -280,7 +238,7 @@ class Inventory:
             not_backed_up=self.not_backed_up,
         )
         self._sink.put("cluster", state, site=self.site.slug)
-        self.complete = self._degraded() is None and not self._departed_guests.absent()
+        self.complete = self._degraded() is None and not self._leaving.absent()
         self._manifest.publish(
             complete=self.complete,
             nodes=self.nodes.records,
@@ -306,7 +264,7 @@ class Inventory:
 
     async def _ended(self, task: TaskInfo) -> None:
         if task.type in DESTROYS and task.guest is not None and task.status != "failed":
-            self._departed_guests.destroyed(task.guest)
+            self._leaving.destroyed(task.guest)
             self.hurry()
         elif task.type in MIGRATES or task.type.endswith(("create", "clone", "restore")):
             self.hurry()

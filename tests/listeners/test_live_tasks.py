@@ -8,6 +8,7 @@ import pytest
 
 from mqtt_bridge.intake import IntakeFullError, JournalError
 from mqtt_bridge.proxmox import task_archive
+from mqtt_bridge.proxmox.changes import GuestChanged
 from proxmox_mcp.lab import Lab, LabOptions
 from proxmox_mcp.lab.build import ROOT_SELF
 from tests.listeners.live_support import NEVER, Bench, bench
@@ -333,3 +334,20 @@ async def test_more_changes_than_can_wait_are_made_good_by_comparing(
         made.taken.refuse = None
         await made.until(lambda: len(made.taken.of("guest.stopped.unexpected")) == 9, 15)
     assert sorted(r.verdict.guest or 0 for r in made.taken.reports) == sorted(g.vmid for g in running)
+
+
+async def test_a_watch_that_fails_is_begun_again_and_stops_no_other(
+    made: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mqtt_bridge.supervise.FIRST", 0.3)
+    monkeypatch.setattr("mqtt_bridge.listeners.live.HEALTH_EVERY", 0.05)
+    guest = made.guest()
+    async with made.watching() as live:
+        before = live.sites["lab"]
+        broken = GuestChanged(None, None, 0.0)  # type: ignore[arg-type]
+        before._take(broken)
+        await made.until(lambda: any(h.startswith("-lab: ") for h in made.taken.health))
+        made.lab.fault("guest-crash", guest.vmid)
+        await made.told("guest.stopped.unexpected", guest.vmid)
+        assert live.sites["lab"] is not before
+        await made.until(lambda: made.taken.health[-1].startswith("+"))
