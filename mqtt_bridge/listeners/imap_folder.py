@@ -142,7 +142,7 @@ class FolderReader:
             self._unreadable(uid, error)
             return None
         more: dict[str, int | bool] = {} if whole else {"size": facts.size, "truncated": True}
-        return mail_report.report(raw, verdict, "unauthenticated", folder=self.folder, **more)
+        return mail_report.report(raw, verdict, "unauthenticated", arrived=facts.arrived, folder=self.folder, **more)
 
     def _unreadable(self, uid: int, error: ImapRefusedError) -> None:
         """Tried again a few times; then it is counted and passed over, so that what follows is read."""

@@ -77,9 +77,12 @@ async def understood(raw: bytes) -> Verdict:
     return await asyncio.to_thread(understand, raw, now)
 
 
-def report(raw: bytes, verdict: Verdict, trust: Trust, **metadata: str | int | bool) -> Report:
-    """`raw` may be the beginning of a mail alone."""
+def report(
+    raw: bytes, verdict: Verdict, trust: Trust, *, arrived: float | None = None, **metadata: str | int | bool
+) -> Report:
+    """`raw` may be the beginning of a mail alone. `arrived` is the time where the mail itself tells none."""
     head = headers(raw)
     known = {"message_id": text_of(head, "Message-ID"), "from": sender(head)[1], "subject": text_of(head, "Subject")}
     shown = {name: one_line(value) if isinstance(value, str) else value for name, value in metadata.items()}
-    return Report(identity(raw, head), verdict, trust, metadata={k: v for k, v in known.items() if v} | shown)
+    at = arrived if verdict.at is None else None
+    return Report(identity(raw, head), verdict, trust, at, metadata={k: v for k, v in known.items() if v} | shown)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import random
 import smtplib
 import socket
 import threading
@@ -79,6 +80,39 @@ async def test_dots_and_long_lines_come_unharmed() -> None:
         await asyncio.to_thread(send, port, mail.replace(b"\r\n..second", b"\r\n...second"))
         await asyncio.to_thread(send, port, b"")
     assert len(intake.reports) == 3, "a dot more is another mail"
+
+
+async def test_whatever_comes_arrives_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails of dots and line ends, in pieces that are cut anywhere, with commands right behind the end."""
+    arrived: list[bytes] = []
+
+    def note(raw: bytes, _: float) -> Verdict:
+        arrived.append(raw)
+        return Verdict("system.mail", "info")
+
+    monkeypatch.setattr(mail_report, "understand", note)
+    dice = random.Random(7)  # noqa: S311
+    mails = [b"", b".\r\n", b"\r\n", b"\r\n.\r\n", b"..\r\n.\r\n\r\n"]
+    mails += [b"".join(dice.choices([b".", b"\r\n", b"a", b"\n", b"\r"], k=12)) + b"\r\n" for _ in range(60)]
+    async with receiving(MemoryIntake()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HELO x\r\n")
+        for mail in mails:
+            writer.write(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n")
+            while not (await reader.readline()).startswith(b"354"):
+                pass
+            stuffed = (b"." if mail.startswith(b".") else b"") + mail.replace(b"\r\n.", b"\r\n..")
+            rest = stuffed + b".\r\nRSET\r\n"
+            while rest:
+                cut = dice.randrange(1, 6)
+                writer.write(rest[:cut])
+                rest = rest[cut:]
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert (await reader.readline()).startswith(b"250 2.0.0")
+            assert (await reader.readline()).startswith(b"250 OK")
+        writer.close()
+    assert arrived == mails
 
 
 @pytest.mark.parametrize("trouble", [IntakeFullError("The queue is full."), JournalError("The disk is full.")])

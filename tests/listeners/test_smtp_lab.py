@@ -1,6 +1,9 @@
-"""The lab's SMTP target, as an admin sets it up, pointing at us."""
+"""The lab's SMTP target, set up with the command of the docs, pointing at us."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 from mqtt_bridge.listeners.smtp import SmtpListener
 from mqtt_bridge.secret import Secret
@@ -11,6 +14,7 @@ from tests.support.processes import until
 
 __all__ = ["api", "make_lab"]  # fixtures
 
+DOCS = Path(__file__).parents[2] / "docs/listeners-mail.md"
 TARGET = "/cluster/notifications/endpoints/smtp"
 
 
@@ -19,21 +23,12 @@ async def test_a_failed_backup_told_by_mail(api: Client) -> None:
     listener = SmtpListener(SmtpInSettings(port=0, username="pve", password=Secret("s3cret"), recipients=("events@*",)))
     async with listening(listener, intake):
         await until(lambda: intake.good)
-        added = await api(
-            "POST",
-            TARGET,
-            name="bridge",
-            server="127.0.0.1",
-            port=listener.port,
-            mode="insecure",
-            username="pve",
-            password="s3cret",
-            from__address="pve@lab.example",
-            mailto="events@bridge.lan",
-        )
+        told = {name.replace("-", "__"): value for name, value in re.findall(r"--([a-z][a-z-]*) (\S+)", DOCS.read_text())}
+        ours = {"server": "127.0.0.1", "port": listener.port, "username": "pve", "password": "s3cret"}
+        added = await api("POST", TARGET, **(told | ours))
         assert added.status == 200
-        await api("PUT", "/cluster/notifications/matchers/default-matcher", target="bridge")
-        tested = await api("POST", "/cluster/notifications/targets/bridge/test")
+        await api("PUT", "/cluster/notifications/matchers/default-matcher", target=told["name"])
+        tested = await api("POST", f"/cluster/notifications/targets/{told['name']}/test")
         assert tested.status == 200
         await until(lambda: intake.reports)
         api.lab.fault("replication-fail", 100, "pve2", "it's broken")
