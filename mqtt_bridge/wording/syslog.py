@@ -22,6 +22,7 @@ _STARTED_BY: Final = re.compile(
     r"(?P<what>start|shutdown|stop|suspend|resume|reset|reboot) (?:VM|CT) \d+: "
     r"(?P<upid>UPID:\S{20,600})"
 )
+_GUEST_UNIT: Final = re.compile(r"(?:pve-container@|qemu-server@|lxc@)?([1-9]\d{2,8})\.(?:service|scope)")
 _USER: Final = re.compile(r"^<(?P<user>[^>\s]{1,120})> ")
 _JOB_VMIDS: Final = re.compile(r"(?<!\S)(?!--)[1-9]\d{2,8}(?:,[1-9]\d{2,8})*(?!\S)")
 _OPTION: Final = re.compile(r"--(?P<name>[\w-]+)(?:[ =](?P<value>'[^']*'|[^\s-]\S*))?")
@@ -120,6 +121,9 @@ def _verdict(entry: Row, groups: dict[str, str | None], frame: Frame) -> Verdict
             job = value
         else:
             facts[name] = value if len(value) < TITLE_LIMIT and value.isprintable() else one_line(value)
+    if guest is None and "unit" in facts:
+        unit = _GUEST_UNIT.match(facts["unit"])
+        guest = int(unit[1]) if unit else None
     ok = ok_of(entry.kind) if entry.ok == "kind" else entry.ok
     severity = entry.severity or severity_of(entry.kind)
     return Verdict(

@@ -21,7 +21,7 @@ _RFC5424: Final = re.compile(
 )
 _TAG: Final = re.compile(
     r"(?:(?P<host>[A-Za-z0-9][\w.:%-]{0,254}) {1,2})?"
-    r"(?P<program>[A-Za-z(][\w.@()/+:\\-]{0,80}?)(?:\[(?P<pid>[\w*]{1,16})\])?(?P<colon>:)(?: {1,3}|$)"
+    r"(?P<program>[/A-Za-z(][\w.@()/+:\\-]{0,80}?)(?:\[(?P<pid>[\w*]{1,16})\])?(?P<colon>:)(?: {1,3}|$)"
 )
 _BARE_TAG: Final = re.compile(r"(?P<program>[A-Za-z][\w.@/-]{1,60})\[(?P<pid>\d{1,10}|PID|XXX+)\]:? ?")
 _HOST: Final = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,254}) (?=\S)")

@@ -15,6 +15,7 @@ AUTH: tuple[Row, ...] = (
     row("auth.failed", "Failed ", r"Failed (?:publickey|keyboard-interactive/pam|none|gssapi-with-mic|hostbased) for (?:invalid user )?"
         r"(?P<user>.{0,100}?) from (?P<rhost>\S+)", "SSH login of {user} failed from {rhost}"),
     row("auth.failed", "nvalid user", r"[Ii]nvalid user (?P<user>.{0,100}?) (?:from )?(?P<rhost>[0-9A-Fa-f.:]+)", "SSH login of unknown {user} from {rhost}"),
+    row("auth.failed", "nvalid user", r"[Ii]nvalid user (?P<user>\S{0,100})", "SSH login of unknown {user}"),
     row("auth.failed", "authenticating user", r"authenticating user (?P<user>\S{0,100}) (?P<rhost>\S+)", "SSH login of {user} failed from {rhost}"),
     row("auth.failed", "maximum authentication attempts exceeded", r"for (?:invalid user )?(?P<user>.{0,100}?) from (?P<rhost>\S+)",
         "Too many SSH logins of {user} from {rhost}"),

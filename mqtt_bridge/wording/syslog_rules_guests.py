@@ -63,6 +63,7 @@ BACKUPS: tuple[Row, ...] = (
 TROUBLE: tuple[Row, ...] = (
     row("service.error", "status update error", r"status update error: (?P<error>[^\n]*)", "A status can't be collected: {error}"),
     row("service.error", "Address already in use", "", "A service can't start: its address is in use"),
+    row("service.error", "ompilation ", r"[Cc]ompilation (?:failed|aborted)", "A service does not start: its code is broken"),
     row("service.error", "Unable to fork", "", "A service can't start a process"),
     row("service.error", "unable to start server", "", "A service did not start"),
     row("noise", "Starting Backup of ", rf"(?:VM|CT) {VMID}"),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- lines as they are logged
 """Log lines: the samples, real lines of other hosts, every framing of one line, and what must never break."""
 
 import json
@@ -68,8 +69,10 @@ FRAMES = [
     "Mar 24 12:04:10 Axoft /usr/bin/pvedaemon[669766]: {}",
     "Mar 24 12:04:10 Axoft pvedaemon[669766]: {}\r\n",
     "Mar 24 12:04:10 Axoft pvedaemon[669766]: {}\n\0",
-    '{{"__REALTIME_TIMESTAMP": "1711281850000000", "_HOSTNAME": "Axoft", "SYSLOG_IDENTIFIER": "pvedaemon", '
-    '"_PID": "669766", "PRIORITY": "6", "MESSAGE": "{}"}}',
+    (
+        '{{"__REALTIME_TIMESTAMP": "1711281850000000", "_HOSTNAME": "Axoft", "SYSLOG_IDENTIFIER": "pvedaemon", '
+        '"_PID": "669766", "PRIORITY": "6", "MESSAGE": "{}"}}'
+    ),
 ]
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- lines as they are logged
 """Tasks: list entries, status answers, logs."""
 
 import json
