@@ -153,8 +153,8 @@ def explained(error: OSError, place: Place) -> CannotListenError:
         python = os.path.realpath(sys.executable)
         return CannotListenError(
             f"Port {place.port} needs privileges.",
-            cure=f"Either `setcap cap_net_bind_service=+ep {python}`, or {place.port_key}={place.port + 10_000} and send "
-            f"there (or redirect {place.port} to it), or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit.",
+            cure=f"Either `setcap cap_net_bind_service=+ep {python}`, or {place.port_key}={place.port + 10_000} and "
+            f"send there (or redirect {place.port} to it), or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit.",
         )
     if error.errno == errno.EADDRINUSE:
         return CannotListenError(
