@@ -1,6 +1,7 @@
 """What the inventories would know."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from mqtt_bridge.intake import Report
 from mqtt_bridge.model import GuestState, NodeState
@@ -22,20 +23,26 @@ class FixedWorld:
         return [site for site in self.sites if guest in self.guests[site]]
 
     def guest(self, site: str, vmid: int) -> GuestState | None:
-        if vmid not in self.guests[site]:
-            return None
-        return GuestState(
-            site=site, vmid=vmid, type="qemu", name=f"web{vmid}", node="pve1", status="stopped", available=True,
-            tags=("prod",), stopped_by="root@pam",
-        )  # fmt: skip
+        return _guest(site, vmid) if vmid in self.guests[site] else None
 
     def node(self, site: str, name: str) -> NodeState | None:
-        if not self.node_name(site, name):
-            return None
-        return NodeState(site=site, node=name, status="online", available=True)
+        return _node(site, name) if self.node_name(site, name) else None
 
     def node_name(self, site: str, host: str) -> str | None:
         return next((name for name in self.nodes[site] if name.casefold() == host.casefold()), None)
+
+
+@cache
+def _guest(site: str, vmid: int) -> GuestState:
+    return GuestState(
+        site=site, vmid=vmid, type="qemu", name=f"web{vmid}", node="pve1", status="stopped", available=True,
+        tags=("prod",), stopped_by="root@pam",
+    )  # fmt: skip
+
+
+@cache
+def _node(site: str, name: str) -> NodeState:
+    return NodeState(site=site, node=name, status="online", available=True)
 
 
 def report(
