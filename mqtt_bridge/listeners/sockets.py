@@ -154,7 +154,7 @@ def explained(error: OSError, place: Place) -> CannotListenError:
         return CannotListenError(
             f"Port {place.port} needs privileges.",
             cure=f"Either `setcap cap_net_bind_service=+ep {python}`, or {place.port_key}={place.port + 10_000} and "
-            f"send there (or redirect {place.port} to it), or AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit.",
+            f"send there (or redirect {place.port} to it), or AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit.",
         )
     if error.errno == errno.EADDRINUSE:
         return CannotListenError(
