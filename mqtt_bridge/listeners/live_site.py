@@ -64,7 +64,7 @@ class SiteWatch:
         """Until cancelled."""
         deliver = Delivery(intake, self._settings.reconnect_interval)
         await self.memory.load(intake)
-        self._follower = TaskFollower(self.inventory, intake, deliver)
+        self._follower = TaskFollower(self.inventory, intake, deliver, self._settings.reconnect_interval)
         with self.inventory.changes.subscribe(self._take):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follower.run(), name=f"tasks {self.site}")
@@ -120,7 +120,7 @@ class SiteWatch:
 
     async def _start_with(self, snapshot: Snapshot) -> list[Report]:
         if self.memory.first_start:
-            return list(self._baseline(snapshot))
+            return await self._baseline(snapshot)
         await self._tasks_known()
         return await self._compared(snapshot, away=True)
 
@@ -212,12 +212,14 @@ class SiteWatch:
 
     # --- after a start ----------------------------------------------------------------------------------------------
 
-    def _baseline(self, now: Snapshot) -> Iterator[Report]:
+    async def _baseline(self, now: Snapshot) -> list[Report]:
         """The very first start: what is, is taken in silence; only what is full or broken at present is told."""
-        for guest in now.guests:
+        for index, guest in enumerate(now.guests):
             self.memory.set_guest(guest.vmid, GuestKnown(guest.status, guest.node, guest.ha_state or ""))
+            if index % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
         self.memory.set_fact("complete", "1" if now.complete else "")
-        yield from self._facts(now)
+        return list(self._facts(now))
 
     async def _compared(self, now: Snapshot, *, away: bool) -> list[Report]:
         """What is different from what was told last."""

@@ -34,7 +34,6 @@ LOGS_MOST = 200  # of one look or one catching up; the newest
 ASK_EVERY = 10.0  # seconds between two looks for tasks that are listed no more
 VANISHED_MOST = 10  # open tasks that are asked for one by one
 DONE_KEPT = 200  # in a cursor; of more than that in one minute, the identity sees to it that none is told twice
-RETRY = (2.0, 60.0)  # seconds between two attempts at a node's list: first, longest
 
 
 @dataclass(slots=True)
@@ -51,7 +50,6 @@ class NodeTasks:
     filling: asyncio.Task[None] | None = None
     asked_at: float = 0.0  # when those that are listed no more were asked for
     retry_at: float = 0.0
-    pause: float = RETRY[0]
 
     def text(self) -> str:
         done = sorted(self.recent())[-DONE_KEPT:]
@@ -73,12 +71,15 @@ class NodeTasks:
 class TaskFollower:
     """`run` it; `take` is given the looks. `caught_up` is set once every node within reach was caught up with."""
 
-    def __init__(self, inventory: Inventory | BackupServerInventory, intake: Intake, deliver: Delivery) -> None:
+    def __init__(
+        self, inventory: Inventory | BackupServerInventory, intake: Intake, deliver: Delivery, retry: float
+    ) -> None:
         self.caught_up = asyncio.Event()
         self.nodes: dict[str, NodeTasks] = {}
         self._inventory = inventory
         self._intake = intake
         self._deliver = deliver
+        self._retry = retry  # seconds between two attempts at a node's own list
         self._look: TasksListed | None = None
         self._wake = asyncio.Event()
 
@@ -199,10 +200,9 @@ class TaskFollower:
             await self._catch_up(node, state)
         except errors.ProxmoxError as error:
             log.info("The tasks of %s cannot be caught up with now: %s", node, error)
-            state.retry_at = asyncio.get_running_loop().time() + state.pause
-            state.pause = min(RETRY[1], state.pause * 2)
+            state.retry_at = asyncio.get_running_loop().time() + self._retry
         else:
-            state.gap, state.retry_at, state.pause = False, 0.0, RETRY[0]
+            state.gap, state.retry_at = False, 0.0
         finally:
             state.filling = None
             self._wake.set()
