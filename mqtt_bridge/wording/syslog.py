@@ -17,7 +17,7 @@ SEARCHED: Final = 2000
 """Characters of a message that rules look at: its beginning and, of a longer one, its last 500."""
 
 _WIDE_GAP: Final = re.compile(r"[ \t]{3,}")
-_TASK: Final = re.compile(r"(?P<what>starting|end) task (?P<upid>UPID:\S{20,600}?:)(?: (?P<status>[\s\S]*))?$")
+_TASK: Final = re.compile(r"(?P<what>starting|end) task (?P<upid>UPID:\S{10,600}?:)(?: (?P<status>[\s\S]*))?$")
 _STARTED_BY: Final = re.compile(
     r"(?P<what>start|shutdown|stop|suspend|resume|reset|reboot) (?:VM|CT) \d+: "
     r"(?P<upid>UPID:\S{20,600})"
@@ -28,7 +28,7 @@ _JOB_VMIDS: Final = re.compile(r"(?<!\S)(?!--)[1-9]\d{2,8}(?:,[1-9]\d{2,8})*(?!\
 _OPTION: Final = re.compile(r"--(?P<name>[\w-]+)(?:[ =](?P<value>'[^']*'|[^\s-]\S*))?")
 _ACCESS_LOG: Final = re.compile(r'\S+ - \S+ \[[^\]]{10,40}\] "(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) ')
 _ROUTINE: Final = re.compile(
-    r"(?:\[?(?:info|notice|debug)\]?:? )?(?:start(?:ing|ed)|stop(?:ping|ped)|restarted|listening|ready|running|loaded|"
+    r"(?:\[?(?:info|notice|debug)\]?:? )?(?:last message repeated|start(?:ing|ed)|stop(?:ping|ped)|restarted|listening|ready|running|loaded|"
     r"version|initiali[sz]ed|reload(?:ing|ed)|connected|exiting|shutting down|done|success|ok\b|finished|completed)",
     re.IGNORECASE,
 )
@@ -146,7 +146,7 @@ def _title(template: str, facts: dict[str, Any], node: str | None, guest: int | 
         return one_line(text)
     words = _Words(facts)
     words["node"], words["guest"] = node or "", "" if guest is None else guest
-    text = " ".join(template.format_map(words).split()).rstrip(" :")
+    text = " ".join(template.format_map(words).split()).rstrip(" :").removesuffix(" on").removesuffix(" from")
     if node and node not in text:
         head, colon, why = text.partition(": ")
         text = f"{head} on {node}{colon}{why}"
@@ -171,7 +171,7 @@ def _task(frame: Frame) -> Verdict | None:
         ended = found["what"] == "end"
         status = ((found["status"] or "").strip() or "unexpected status") if ended else None
         verdict = task_verdict(status, upid=found["upid"])
-        return _with_frame(verdict, frame) if verdict.upid else None
+        return _with_frame(verdict, frame) if verdict.kind.split(".")[1] != "unknown" else None
     asked = _STARTED_BY.search(frame.message)
     if asked and asked["what"] != "start":
         verdict = task_verdict(None, upid=asked["upid"].rstrip(":") + ":")

@@ -209,6 +209,8 @@ def _host_only(text: str, at: float | None) -> Frame:
     tag = _BARE_TAG.match(rest)
     if tag:
         return Frame(rest[tag.end() :], _program(tag["program"]), short_host(found["host"]), tag["pid"], at=at)
+    if rest.startswith(("last message repeated", "-- MARK --")):
+        return Frame(rest, host=short_host(found["host"]), at=at)
     if clock.SINCE_BOOT.match(rest):
         return Frame(_unstamped(rest), "kernel", short_host(found["host"]), at=at)
     return Frame(text, at=at)

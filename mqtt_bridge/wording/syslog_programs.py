@@ -65,7 +65,7 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     ("ceph-mon ceph-osd ceph-mgr ceph-mds ceph", _CEPH),
     ("dmeventd lvm", _LVM),
     ("proxmox-backup-proxy proxmox-backup-api proxmox-backup-manager proxmox-backup proxmox-daily-update sg-tape-cmd",
-     Family((*auth.AUTH[:5], *system.PBS, *auth.AUTH[5:], *storage.STORAGE))),
+     Family((*auth.AUTH, *system.PBS, *storage.STORAGE))),
 )  # fmt: skip
 _FAMILIES: Final[dict[str, Family]] = {name: family for names, family in _TABLE for name in names.split()}
 

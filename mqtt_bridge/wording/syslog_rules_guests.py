@@ -66,6 +66,7 @@ TROUBLE: tuple[Row, ...] = (
     row("service.error", "ompilation ", r"[Cc]ompilation (?:failed|aborted)", "A service does not start: its code is broken"),
     row("service.error", "Unable to fork", "", "A service can't start a process"),
     row("service.error", "unable to start server", "", "A service did not start"),
+    row("noise", "Stopping ", rf"Stopping (?:VM|CT) {VMID} \(timeout = "),
     row("noise", "Starting Backup of ", rf"(?:VM|CT) {VMID}"),
     row("syslog.message", "@", r"^<[^>\s]{1,120}@[^>\s]{1,60}> (?!\w+ing \w+proxy)"),
 )  # fmt: skip

@@ -40,6 +40,7 @@ RAID: tuple[Row, ...] = (
 )  # fmt: skip
 DISKS: tuple[Row, ...] = (
     row("disk.io.error", "FAILED Result", r"\[(?P<device>\w+)\]", "Disk {device} has I/O errors"),
+    row("disk.io.error", "failed: Result: ", r"\[(?P<device>\w+)\]", "Disk {device} has I/O errors"),
     row("disk.io.error", "Sense", r"\[(?P<device>\w+)\][^\n]{0,200}(?:Add\. Sense|Sense Key ?: ?(?!No Sense|Not Ready \[deferred))", "Disk {device} has I/O errors"),
     row("disk.io.error", "I/O error", rf"I/O error[ ,]+(?:on )?(?:dev(?:ice)?)? ?{_DISK},", "Disk {device} has I/O errors"),
     row("disk.io.error", "I/O error", r"(?:I/O error|logical block)", "A disk has I/O errors"),
@@ -65,6 +66,7 @@ DISKS: tuple[Row, ...] = (
     row("disk.io.error", "reset", r"(?:usb-storage|uas|mpt\dsas|megaraid|aacraid|hpsa|scsi)[^\n]{0,200}(?:reset|abort)[^\n]{0,200}(?:fail|error)", "A disk controller had to be reset"),
 )  # fmt: skip
 SHARES: tuple[Row, ...] = (
+    row("storage.usage.high", "device-mapper: thin", r"low water mark|out-of-(?:data|metadata)-space|no free (?:data|metadata) space", "A thin pool is running full"),
     row("storage.nfs.unreachable", "nfs: server", r"nfs: server (?P<server>\S+) not responding", "NFS server {server} does not answer"),
     row("storage.status", "nfs: server", r"nfs: server (?P<server>\S+) OK", "NFS server {server} answers again"),
     row("storage.nfs.unreachable", "NFS", r"NFS: (?:state manager|nfs4_\w+)[^\n]{0,200}(?:failed|error)[^\n]{0,200}(?:server (?P<server>\S+))?", "An NFS server does not answer"),

@@ -14,6 +14,7 @@ SYSTEMD: tuple[Row, ...] = (
     row("guest.oom", "OOM killer", rf"^pve-container@{VMID}\.service: ", "CT {guest}: a process was killed for lack of memory"),
     row("guest.start.failed", "Failed to start", rf"(?:LXC Container: |pve-container@){VMID}", "CT {guest} did not start"),
     row("storage.offline", "Failed to mount", r"Failed to mount (?P<storage>/mnt/pve/\S+?|mnt-pve-\S+\.mount)\.?(?:\s|$)", "{storage} can't be mounted"),
+    row("storage.offline", "Mounting /mnt/pve/", r"Mounting /mnt/pve/(?P<storage>\S+) (?:failed|timed out)", "Storage {storage} can't be mounted"),
     row("storage.offline", "mnt-pve-", r"mnt-pve-(?P<storage>\S+)\.mount: (?:Mount process exited|Failed with result|Mounting timed out)", "Storage {storage} can't be mounted"),
     row("noise", "status=0/SUCCESS"),
     row("service.error", "process exited", rf"{_UNIT}: (?P<what>[Mm]ain|[Cc]ontrol) process exited, (?P<error>[^\n]*)", "{unit} failed: {error}"),

@@ -73,6 +73,7 @@ FROM_LOG: Final = _rows(
     ("reader", r"starting new backup reader datastore"),
     ("logrotate", r"starting logrotate|[Ss]tarting task log rotation"),
     ("vzmigrate", rf"starting migration of CT {_VMID}"),
+    ("vzmigrate", r"CT is locked \(migrate\)"),
     ("qmigrate", rf"starting (?:online/live |offline )?migration (?:of VM {_VMID}|on (?:tcp|unix|exec))|migration finished "
      r"with problems|ERROR: online migrate failure|ERROR: migration aborted \(duration"),
     ("vzmigrate", r"start container on target node|shutdown CT "),
@@ -95,6 +96,7 @@ FROM_LOG: Final = _rows(
     ("qmdestroy", rf"purging VM {_VMID} from related"),
     ("vzdestroy", rf"purging CT {_VMID} from related"),
     ("qmstart", rf"(?:VM (?=\d{{3,9}} already running)|command '/usr/bin/kvm -id ){_VMID}"),
+    ("qmstart", r"ifname=tap(?P<guest>[1-9]\d{2,8})i\d[\s\S]{0,4000}start failed: "),
     ("qmstart", r"start failed: |^kvm: -|QEMU exited with code|(?:^|\n)kvm: |swtpm_setup|timeout waiting on systemd"),
     ("vzshutdown", r"command 'lxc-stop -n \d{3,9} [^\n]{0,80}' failed"),
     ("aptupdate", r"starting apt-get update"),

@@ -13,6 +13,8 @@ from mqtt_bridge.wording.task_names import FROM_LOG, NAMES
 from mqtt_bridge.wording.verdict import Verdict
 
 TEXT_LIMIT: Final = 1_000_000
+TOLD_BY: Final = 20_000
+"""Characters at both ends of a log that tell the type of its task."""
 UPID_LIMIT: Final = 700
 FAR: Final = 1e11
 _TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -64,6 +66,8 @@ def task_verdict(
     a task that has ended (`endtime`), or the start that the UPID tells.
     """
     known = parse_upid(upid)
+    if upid and not known:
+        node, type_, id_, user = _loose(upid, (node, type_, id_, user))
     type_ = type_ or (known.type if known else None)
     type_ = type_ if type_ and _TYPE.fullmatch(type_) else "unknown"
     id_ = (known.id if known else "") if id_ is None else id_
@@ -88,6 +92,15 @@ def task_verdict(
         upid=known.text if known else None,
         fields=_facts(type_, id_, user, status, known.pid if known else None),
     )
+
+
+def _loose(upid: str, given: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    """Node, type, id and user of a UPID that is cut or not quite right; what is given already goes before."""
+    part = upid[:UPID_LIMIT].rstrip(":").split(":")
+    if part[0] != "UPID" or len(part) not in {8, 9} or not _TYPE.fullmatch(part[-3]):
+        return given
+    told = (part[1], part[-3], part[-2], part[-1])
+    return tuple(mine or theirs for mine, theirs in zip(given, told, strict=True))
 
 
 def _line(text: str, limit: int = TITLE_LIMIT) -> str:
@@ -173,7 +186,8 @@ def _lines_of(rows: list[Any]) -> dict[str, Any] | None:
     return {"log": "\n".join(row["t"] for row in rows)}
 
 
-_END: Final = re.compile(r"(?:^|\n)(?:\S{19,40}: )?TASK (OK|WARNINGS?: \d+|ERROR: [^\n]{0,2000})\s*$")
+_STAMP: Final = r"(?:^|\n)(?:\S{19,40}: |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d )?"
+_END: Final = re.compile(_STAMP + r"TASK (OK|WARNINGS?: \d+|ERROR: [^\n]{0,2000})\s*$")
 _JOB_END: Final = (
     ("Backup job finished successfully", "OK"),
     ("Backup job finished with errors", "job errors"),
@@ -182,7 +196,7 @@ _JOB_END: Final = (
     ("backup finished successfully", "OK"),
 )
 _ERRORS: Final = re.compile(
-    r"(?:^|\n)(?:\S{19,40}: )?(?:TASK )?ERROR: ([^\n]{1,500})|"
+    _STAMP + r"(?:TASK )?ERROR: ([^\n]{1,500})|"
     r"(?:^|\n)([^\n]{0,300}(?:"
     r"failed|[Ff]ailed to |error:|[Uu]nable to|cannot |can't |exited with status [1-9])[^\n]{0,300})"
 )
@@ -193,8 +207,9 @@ def read_log(text: str) -> Verdict:
     """The log of a task: its type from what it says it does, its outcome from how it ends."""
     text = text[:TEXT_LIMIT].replace("\r\n", "\n").strip("\ufeff \n\t\r\0")
     status, type_, guest = _status_of_log(text), "unknown", None
+    ends = text if len(text) <= 2 * TOLD_BY else f"{text[:TOLD_BY]}\n{text[-TOLD_BY:]}"
     for name, pattern in FROM_LOG:
-        found = pattern.search(text)
+        found = pattern.search(ends)
         if found:
             type_, told = name, found.groupdict().get("guest")
             guest = int(told) if told else None

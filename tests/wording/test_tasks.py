@@ -95,6 +95,8 @@ def test_entries_of_both_products(entry: object, kind: str, guest: int) -> None:
         ("TASK ERROR: start failed: QEMU exited with code 1", "qmstart.failed", None),
         ("starting apt-get update\nTASK ERROR: command 'apt-get update' failed: exit code 100", "aptupdate.failed", None),
         ("Requesting HA migration for VM 125 to node pve-02\nTASK OK", "hamigrate.finished", 125),
+        ("2025-04-15 11:04:06 ERROR: migration aborted (duration 00:00:00): Can't connect", "qmigrate.failed", None),
+        ("kvm: -netdev type=tap,id=net0,ifname=tap101i0,script=x failed\nTASK ERROR: start failed: QEMU exited with code 1", "qmstart.failed", 101),
         ("something that nobody knows\nTASK OK", "unknown.finished", None),
     ],
 )  # fmt: skip
@@ -111,6 +113,11 @@ def test_a_backup_of_several_guests_tells_of_each() -> None:
     )
     assert verdict.guests == ((100, True), (101, False))
     assert verdict.guest is None
+
+
+def test_a_task_id_that_is_not_quite_right_still_tells() -> None:
+    verdict = task_verdict("OK", upid="UPID:pve-1:0000A0:00B1:68BF:qmstart:102:root@pam:")
+    assert (verdict.kind, verdict.node, verdict.guest, verdict.upid) == ("task.qmstart.finished", "pve-1", 102, None)
 
 
 _KEYS = st.sampled_from(
