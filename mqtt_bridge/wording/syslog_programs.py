@@ -52,7 +52,7 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     ("pmxcfs pve-cluster", Family(cluster.PMXCFS)),
     ("corosync corosync-qdevice", Family(cluster.COROSYNC)),
     ("watchdog-mux", Family(cluster.WATCHDOG)),
-    ("kernel", Family(kernel.KERNEL)),
+    ("kernel audit", Family(kernel.KERNEL)),
     ("systemd systemd-logind systemd-shutdown systemd-journald systemd-udevd init systemd-coredump systemd-modules-load", _SYSTEMD),
     ("systemd-timesyncd chronyd ntpd ntpdate", _CLOCK),
     ("systemd-networkd NetworkManager ifupdown ifup networking", _NETWORKD),
@@ -95,5 +95,7 @@ def family_of(program: str) -> Family:
     found = _FAMILIES.get(program)
     if found:
         return found
+    if program.startswith("systemd-"):
+        return _SYSTEMD
     base = program.strip("()").split("/", 1)[0].split("@", 1)[0]
     return _FAMILIES.get(base, _UNKNOWN)

@@ -113,7 +113,8 @@ OTHER: tuple[Row, ...] = (
     row("node.time.jump", "timekeeping watchdog", "", "The clock is unstable"),
     row("watchdog.expired", "watchdog did not stop", "", "The watchdog was left running: the node resets"),
     row("node.shutdown", "reboot: ", r"reboot: (?:Restarting system|Power down|System halted)", "The node shuts down"),
+    row("node.shutdown", "Restarting system", "", "The node restarts"),
     row("noise", "apparmor=", rf"profile=\"lxc-{VMID}"),
-    *noise("apparmor=", "audit:", "promiscuous mode", "oom_reaper", "SATA link up"),
+    *noise("[Firmware Bug]", "[Firmware Warn]", "apparmor=", "audit:", "promiscuous mode", "oom_reaper", "SATA link up"),
 )  # fmt: skip
 KERNEL: tuple[Row, ...] = (*MEMORY, *ZFS, *RAID, *DISKS, *SHARES, *FIREWALL, *NETWORK, *OTHER)
