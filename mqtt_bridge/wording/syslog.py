@@ -28,9 +28,9 @@ _JOB_VMIDS: Final = re.compile(r"(?<!\S)(?!--)[1-9]\d{2,8}(?:,[1-9]\d{2,8})*(?!\
 _OPTION: Final = re.compile(r"--(?P<name>[\w-]+)(?:[ =](?P<value>'[^']*'|[^\s-]\S*))?")
 _ACCESS_LOG: Final = re.compile(r'\S+ - \S+ \[[^\]]{10,40}\] "(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) ')
 _ROUTINE: Final = re.compile(
-    r"(?:\[?(?:info|notice|debug)\]?:? )?(?:last message repeated|start(?:ing|ed)|stop(?:ping|ped)|restarted|listening|ready"
-    r"|running|loaded|version|initiali[sz]ed|reload(?:ing|ed)|connected|exiting|shutting down|done|success|ok\b|finished"
-    r"|completed)",
+    r"(?:\[?(?:info|notice|debug)\]?:? )?(?:last message repeated|start(?:ing|ed)|stop(?:ping|ped)|restarted"
+    r"|listening|ready|running|loaded|version|initiali[sz]ed|reload(?:ing|ed)|connected|exiting|shutting down"
+    r"|done|success|ok\b|finished|completed)",
     re.IGNORECASE,
 )
 _JOURNAL_NOTE: Final = re.compile(r"-- (?:Logs begin|Journal begins|Reboot|Boot|No entries|MARK)")
