@@ -10,7 +10,7 @@ from typing import Self
 log = logging.getLogger(__name__)
 
 FIRST, LONGEST = 1.0, 60.0  # seconds of pause
-STEADY = 60.0  # seconds after which a failure counts as a first one again
+STEADY = 60.0  # seconds of running after which a failure is over, and the next one counts as a first one again
 
 Run = Callable[[], Awaitable[None]]
 
@@ -26,20 +26,26 @@ class Part:
 
     async def run(self) -> None:
         """Run it until cancelled."""
-        clock = asyncio.get_running_loop().time
-        pause = FIRST
+        loop = asyncio.get_running_loop()
+        clock, pause = loop.time, FIRST
         while True:
             started = clock()
+            steady = loop.call_later(STEADY, self._well)
             try:
                 await self._run()
             except Exception as error:
                 self.failures += 1
                 self.problem = f"{type(error).__name__}: {error}"[:300]
                 log.exception("%s failed and is started again", self.name)
+            finally:
+                steady.cancel()
             if clock() - started > STEADY:
                 pause = FIRST
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- jitter
             pause = min(LONGEST, pause * 2)
+
+    def _well(self) -> None:
+        self.problem = ""
 
 
 class Parts:

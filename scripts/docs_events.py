@@ -27,7 +27,7 @@ not retained), in the retained list `proxmox/<site>/events` (the last 50), in th
 
 | listener | what it takes | how | trust of its events |
 | --- | --- | --- | --- |
-| `WEBSOCKET` (on by default) | tasks, guests, nodes, quorum, storages, backups, HA, the cluster log | the live API watcher: it reads the API; Proxmox has no event WebSocket | `api` |
+| `WEBSOCKET` (on by default) | tasks, guests, nodes, quorum, storages, backups, HA, the cluster log | the live API watcher (Proxmox has no event WebSocket): [listeners-live.md](listeners-live.md) | `api` |
 | `WEBHOOK` | notification targets Webhook and Gotify of Proxmox | [listeners-webhook.md](listeners-webhook.md) | `authenticated` with a token |
 | `GOTIFY_IN` | what a Gotify server was sent | [listeners-webhook.md](listeners-webhook.md) | `authenticated` |
 | `SMTP` | mail from Proxmox or a host's relay | [listeners-mail.md](listeners-mail.md) | `authenticated` with a login |
