@@ -2,6 +2,8 @@
 
 from codecs import BOM_UTF8
 
+from dataclasses import replace
+
 from mqtt_bridge.wording import notification
 from mqtt_bridge.wording.charset import as_bytes
 from mqtt_bridge.wording.headers import sending_host
@@ -16,10 +18,13 @@ def read_mail(raw: str | bytes, now: float | None = None) -> Verdict:  # noqa: A
     notice = _notice(letter)
     found = notification.recognized(notice)
     for inner in () if found else letter.inner:
-        found = notification.recognized(_notice(inner))
-        if found:
-            return found
-    return found or notification.read(notice)
+        found = found or notification.recognized(_notice(inner))
+    return _judged(found or notification.read(notice))
+
+
+def _judged(found: Verdict) -> Verdict:
+    """The mail about a fencing is the HA manager's word on a failed node, where a push only says that it began."""
+    return replace(found, ok=False) if found.kind == "node.fencing" and found.ok is None else found
 
 
 def _notice(letter: Letter) -> Notice:
