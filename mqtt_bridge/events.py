@@ -1,7 +1,8 @@
 """Events on their way: listeners → pipeline → journal → outbox → MQTT, put together."""
 
+import asyncio
 from collections.abc import Collection
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from mqtt_bridge.ways_in import LISTENERS, Given
 from mqtt_bridge.world import InventoryWorld
 
 JOURNAL = "journal.db"  # in STATE_DIR
+FAMILIAR = 2.5  # seconds that reports wait for the first poll at most: Proxmox's SMTP targets give up after 5
 
 
 class Events:
@@ -33,7 +35,7 @@ class Events:
         self.journal = Journal(journal or MEMORY, max_events=settings.events.journal_max_events)
         self.outbox = Outbox(self.journal, pollers.retained)
         self.world = InventoryWorld([s.slug for s in settings.sites], pollers.inventories)
-        self.pipeline = Pipeline(self.journal, self.world, settings.events)
+        self.pipeline = Pipeline(self.journal, self.world, settings.events, familiar=self._familiar)
         self.listeners: dict[ListenerName, Listener] = {}
         self._lasting = journal is not None
         self._pollers = pollers
@@ -56,6 +58,12 @@ class Events:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def _familiar(self) -> None:
+        """Until every site was polled, well or not; not for ever, because of a host that hangs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAMILIAR):
+                await self._pollers.polled_once()
 
     def listen(self, names: Collection[ListenerName], chat: Chat | None = None) -> None:
         """Start these listeners, each under supervision of its own."""

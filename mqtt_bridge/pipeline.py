@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
@@ -44,8 +44,16 @@ class EventStore(Protocol):
     async def recent(self, since: float, limit: int) -> list[Event]: ...
 
 
+async def _at_once() -> None:
+    """There is nothing to wait for."""
+
+
 class Pipeline:
-    """`async with` it, inside the journal. `on_stored` is called soon after each commit with what is new."""
+    """`async with` it, inside the journal. `on_stored` is called soon after each commit with what is new.
+
+    `familiar` is awaited before the first report is looked at: until the world is known, nothing can say which site a
+    report is of, and a happening told before and after a restart would be two.
+    """
 
     def __init__(
         self,
@@ -53,12 +61,14 @@ class Pipeline:
         world: World,
         settings: EventSettings,
         on_stored: OnStored = lambda _: None,
+        familiar: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self.intakes: dict[str, EventIntake] = {}
         self._journal = journal
         self._world = world
         self._settings = settings
         self._on_stored = on_stored
+        self._familiar = familiar
         self._maker = Maker(world, settings)
         self._queues: dict[str, deque[Batch]] = {}
         self._waiting: dict[str, int] = {}
@@ -121,6 +131,9 @@ class Pipeline:
     # --- the worker --------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
+        await self._rest()
+        if self._open:
+            await self._familiar()
         while self._open or any(self._queues.values()):
             await self._rest()
             batches = self._take()

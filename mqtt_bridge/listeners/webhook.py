@@ -10,6 +10,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 AGAIN = 10.0  # seconds between two attempts to listen
 LARGE = 8 * 1024  # bytes of a body that is read in a thread: a log of a megabyte takes most of a second
 READERS = 2  # such threads at once
+REPOSTS = "reposts"  # the cursor's name
 RETRY_AFTER = "5"  # seconds, told to a sender whose notification could not be taken
 _PATH = re.compile(r"/+(?:([a-z0-9_-]{1,64})/+)?(webhook|proxmox|message|version|health)/*|/*")
 _METHODS = {
@@ -96,6 +98,7 @@ class WebhookListener:
 
     async def _serve(self, intake: Intake) -> None:
         receiver = _Receiver(self._settings, self._sites, self._limits, self._clock, intake)
+        await receiver.remember()
         tls = await asyncio.to_thread(tls_context, self._settings)
         settings = self._settings
         async with HttpServer(
@@ -179,7 +182,7 @@ class _Receiver:
         if what == "message":
             return await self._gotify(request, body, site)
         report = await self._report(request, "webhook", body, site)
-        await self._intake([report])
+        await self._commit(report)
         return {"accepted": True, "kind": report.verdict.kind, "severity": report.verdict.severity}
 
     async def _gotify(self, request: web.BaseRequest, body: bytes, site: str | None) -> dict[str, Any]:
@@ -188,8 +191,17 @@ class _Receiver:
             raise _RefusedError(400, "no message", "a JSON object with a field `message` is needed")
         text = json.dumps(message, ensure_ascii=False).encode(errors="replace")
         report = await self._report(request, "gotify", text, site)
-        await self._intake([report])
+        await self._commit(report)
         return created(message, report.identity, self._clock())
+
+    async def remember(self) -> None:
+        """What came just before the last end; without it a notification sent again may be a second event."""
+        with suppress(JournalError):
+            self._reposts.read(await self._intake.cursor(REPOSTS))
+
+    async def _commit(self, report: Report) -> None:
+        timeless = "@" in report.identity
+        await self._intake([report], cursors={REPOSTS: self._reposts.text()} if timeless else None)
 
     async def _authorize(self, request: web.BaseRequest) -> None:
         if not self._gate.admits(request):

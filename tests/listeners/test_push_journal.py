@@ -80,6 +80,25 @@ async def test_what_was_answered_is_there_after_a_restart_once(tmp_path: Path) -
     assert seven.metadata["format"] == "webhook"
 
 
+async def test_what_was_not_answered_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    """Committed, the bridge dies, its sender tries again in the next minute: one event, also of a text with no time."""
+    clock = 1_800_000_059.0
+    body = json.dumps({"title": "Test notification ", "message": "```\nA test.\n```", "priority": 1}).encode()
+    for _ in range(2):
+        listener = WebhookListener(WebhookInSettings(port=0, token=Secret(TOKEN)), clock=lambda now=clock: now)  # type: ignore[misc]
+        async with (
+            behind("WEBHOOK", tmp_path / "journal.db") as real,
+            run(listener, real.intake),
+            aiohttp.ClientSession(headers=HEADERS) as session,
+        ):
+            await until(lambda here=listener: here.port)  # type: ignore[misc]
+            async with session.post(f"http://127.0.0.1:{listener.port}/message", data=body) as answer:
+                assert answer.status == 200
+            events = await real.events()
+        clock += 3
+    assert len(events) == 1
+
+
 async def test_a_journal_that_is_closed_is_a_503(tmp_path: Path) -> None:
     async with webhook(tmp_path / "journal.db") as (real, url, session):
         await real.pipeline.__aexit__(None, None, None)

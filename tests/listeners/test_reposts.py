@@ -51,6 +51,39 @@ def test_after_a_restart_it_is_the_same_within_a_minute_of_the_clock(clock: Cloc
     assert Reposts(clock).identity("gotify", TEST, None) == first
 
 
+def test_what_was_written_down_is_the_same_over_the_turn_of_a_minute(clock: Clock) -> None:
+    """A sender tries again when the bridge died between its commit and its answer."""
+    reposts = Reposts(clock)
+    first = reposts.identity("gotify", TEST, None)
+    written = reposts.text()
+    clock.now += 2
+    again = Reposts(clock)
+    again.read(written)
+    assert again.identity("gotify", TEST, None) == first
+    assert Reposts(clock).identity("gotify", TEST, None) != first
+    clock.now += 60
+    assert again.identity("gotify", TEST, None) != first
+    assert len(again.text()) < 100
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"a": "x"}', '{"a": null}'])
+def test_what_cannot_be_read_says_nothing(clock: Clock, text: str | None) -> None:
+    reposts = Reposts(clock)
+    reposts.read(text)
+    assert reposts.text() == "{}"
+
+
+def test_what_is_written_down_is_bounded(clock: Clock) -> None:
+    reposts = Reposts(clock)
+    last = ""
+    for number in range(2000):
+        last = reposts.identity("gotify", b"%d" % number, None)
+    assert len(reposts.text()) < 10_000
+    again = Reposts(clock)
+    again.read(reposts.text())
+    assert again.identity("gotify", b"1999", None) == last
+
+
 def test_a_text_that_tells_a_time_of_today_needs_no_window(clock: Clock) -> None:
     """A backup's log does; a reminder that repeats the time of last week does not count."""
     reposts = Reposts(clock)

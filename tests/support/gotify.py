@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -122,7 +122,8 @@ class Gotify:
 
     async def _send(self, stream: web.WebSocketResponse, row: dict[str, Any]) -> None:
         if not stream.closed:
-            await stream.send_json(row)
+            with suppress(ConnectionError):  # a client that is killed
+                await stream.send_json(row)
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
         stream = web.WebSocketResponse(autoping=self.answers_pings, max_msg_size=64, heartbeat=self.ping)
