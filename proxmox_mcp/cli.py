@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from mqtt_bridge import __version__
 from mqtt_bridge.errors import BridgeError, SettingsError
+from mqtt_bridge.severity import SEVERITIES
 
 DESCRIPTION = "Proxmox VE and Backup Server on MQTT and for AI agents (MCP)."
 EPILOG = """\
@@ -17,6 +18,11 @@ first steps:
   proxmox-mcp demo               everything at once on a simulated datacentre; touches nothing of yours
   proxmox-mcp check              test the settings: each host, token, privilege and the broker, with the cure
   proxmox-mcp serve              your Proxmox: bridge and MCP server over HTTP in one process
+  proxmox-mcp watch              what it sees: sites, nodes, guests, and events as they come
+
+the bridge's own command, `mqtt-bridge`:
+  mqtt-bridge events             earlier events from the journal: --since 24h --severity error
+  mqtt-bridge classify           what would become of a mail, a log line, a notification
 
 Settings come from the environment and from .env (this folder, then up to five parents).
 `proxmox-mcp COMMAND --help` says more of each command.
@@ -100,17 +106,25 @@ def _looking(commands: Commands) -> None:
         commands,
         "check",
         "proxmox_mcp.commands:check",
-        "test what is configured: hosts, TLS, tokens, privileges, the broker",
+        "test what is configured: hosts, TLS, tokens, privileges, the broker, each listener",
         "A line each, with the cause and the cure. Exit code 0 only if all that is enabled works.",
     )
     check.add_argument("--json", action="store_true", help="print findings for machines")
-    _add(
+    watch = _add(
         commands,
         "watch",
         "proxmox_mcp.commands:watch",
-        "show what a running bridge publishes: sites, nodes, guests, changes, tasks",
-        "A live view in a terminal; plain lines otherwise. Reads MQTT only. Ctrl-C ends it.",
+        "show what a running bridge publishes: sites, nodes, guests, and events as they come",
+        "A live view in a terminal; a line per event otherwise, or with --events. What several channels tell is one\n"
+        "line that names them all. Reads MQTT only. Ctrl-C ends it. For what is past: `mqtt-bridge events --help`.",
+        "  proxmox-mcp watch\n"
+        "  proxmox-mcp watch --events --severity warning     what goes wrong, line by line, like tail -f\n"
+        "  proxmox-mcp watch --events >> events.log          without colours\n"
+        "  proxmox-mcp watch --json | jq 'select(.kind | startswith(\"backup.\"))'",
     )
+    watch.add_argument("--events", action="store_true", help="only events, each on a line as it comes")
+    watch.add_argument("--severity", choices=SEVERITIES, default="info", help="events of this one and worse")
+    watch.add_argument("--json", action="store_true", help="only events, one JSON object a line, duplicates too")
     config = _add(
         commands,
         "config",

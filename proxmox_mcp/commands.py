@@ -55,13 +55,14 @@ async def audit(arguments: argparse.Namespace) -> int:
 
 
 async def watch(arguments: argparse.Namespace) -> int:
-    """`proxmox-mcp watch`: a live view of what a bridge publishes."""
+    """`proxmox-mcp watch`: a live view of what a bridge publishes, or its events as a stream."""
     from mqtt_bridge import logs  # noqa: PLC0415
     from mqtt_bridge.__main__ import stop_signals  # noqa: PLC0415
     from mqtt_bridge.topics import Topics  # noqa: PLC0415
-    from proxmox_mcp.screen import show  # noqa: PLC0415
+    from proxmox_mcp.screen import show, stream  # noqa: PLC0415
     from proxmox_mcp.serving import bus_factory, find_broker  # noqa: PLC0415
     from proxmox_mcp.state import State  # noqa: PLC0415
+    from proxmox_mcp.told import Listening, Told  # noqa: PLC0415
 
     settings = load(os.environ, arguments.env_file)
     logs.set_up(settings.general, quiet=sys.stdout.isatty())
@@ -71,7 +72,12 @@ async def watch(arguments: argparse.Namespace) -> int:
             f"No broker is configured and no bridge runs with STATE_DIR {settings.general.state_dir}.",
             cure="Set MQTT_HOST, or start `proxmox-mcp serve` first.",
         )
-    async with State(bus_factory(found.options, "watch"), names=Topics(found.base_topic)) as state:
+    names, told, factory = Topics(found.base_topic), Told(arguments.severity), bus_factory(found.options, "watch")
+    async with State(factory, names=names) as state, Listening(factory, names, told):
         await state.view()
-        await show(state, [f"broker {found.options.address}, base topic {found.base_topic}"], stop_signals())
+        if arguments.events or arguments.json:
+            await stream(state, stop_signals(), told, as_json=arguments.json)
+        else:
+            connect = [f"broker {found.options.address}, base topic {found.base_topic}"]
+            await show(state, connect, stop_signals(), told)
     return 0

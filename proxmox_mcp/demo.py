@@ -33,7 +33,8 @@ async def demo(arguments: argparse.Namespace) -> int:
     """Lab, broker, bridge and MCP server in this process, with a live view where there is a terminal."""
     from proxmox_mcp.demo_targets import aim, listening  # noqa: PLC0415 -- `lab` needs none of these
     from proxmox_mcp.screen import show  # noqa: PLC0415
-    from proxmox_mcp.serving import Served  # noqa: PLC0415
+    from proxmox_mcp.serving import Served, bus_factory  # noqa: PLC0415
+    from proxmox_mcp.told import Listening, Told  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
         state_dir = stack.enter_context(
@@ -50,8 +51,9 @@ async def demo(arguments: argparse.Namespace) -> int:
         await served.bridge.ready()
         await aim(lab, served.bridge, settings)
         _tell_ready(arguments.ready_file, _ready(lab, served.bridge.options, served.url, settings))
-        stop = stop_signals()
-        await show(served.state, _connect(served.bridge.options, served.url, settings, lab.env), stop)
+        stop, told, names = stop_signals(), Told(), served.bridge.pollers.retained.names
+        await stack.enter_async_context(Listening(bus_factory(served.bridge.options, "watch"), names, told))
+        await show(served.state, _connect(served.bridge.options, served.url, settings, lab.env), stop, told)
     return 0
 
 

@@ -6,11 +6,14 @@ from datetime import datetime
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.layout import Layout
+from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from mqtt_bridge.events_cli import plain
 from mqtt_bridge.model import Event, TaskInfo
+from proxmox_mcp.told import Happening, Told
 from proxmox_mcp.view import Guest, Node, View
 
 COLOURS = {
@@ -29,10 +32,14 @@ COLOURS = {
     "stopped": "bright_black",
     "unknown": "magenta",
 }
+FAINT = "bright_black"
 HOT, WARM = 90, 75  # percent
 HEAD = box.SIMPLE_HEAD
 WIDTHS = {"id": 5, "state": 7}  # columns that are useless when they are cut
+ROWS = 7  # below which a list is of no use
 FRAME = 3  # lines of a table beside its rows: title, head, rule
+SHORT = {"info": "info", "warning": "warn", "error": "ERR ", "critical": "CRIT"}
+GUESTS = 66  # columns in which a list of guests is whole
 NARROW = 110  # columns below which guests and changes do not fit beside each other
 
 
@@ -68,9 +75,46 @@ def clock(stamp: str | None) -> str:
     return local.strftime("%H:%M:%S" if today else "%d %b   ")
 
 
-def event_line(event: Event) -> Text:
-    """One event on one line."""
-    return Text.assemble((f"{clock(event.timestamp)} ", "bright_black"), (event.title, COLOURS[event.severity]))
+def moment(stamp: str) -> str:
+    """The same for a stream of lines: what is older has its day before the time."""
+    try:
+        local = datetime.fromisoformat(stamp).astimezone()
+    except (ValueError, OverflowError):
+        return plain(stamp)
+    today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%d %b %H:%M:%S")
+
+
+def place(event: Event) -> str:
+    """The guest with its name, else the node, else the site."""
+    if event.guest is None:
+        return plain(event.node or event.site)
+    return plain(f"{event.guest} {event.context.get('name') or ''}").strip()
+
+
+def channels(happening: Happening) -> str:
+    """Who told of it, the first one first; how often, where one told it again and again."""
+    more = happening.reports - len(happening.sources)
+    return plain(", ".join(happening.sources)) + (f", {happening.reports} times" if more > 0 else "")
+
+
+def event_line(happening: Happening) -> Text:
+    """One happening on one line: when, how bad, where, what, and who told of it."""
+    event, colour = happening.event, COLOURS[happening.event.severity]
+    return Text.assemble(
+        (f"{moment(event.timestamp)}  ", FAINT),
+        (f"{event.severity:<8}  ", colour),
+        f"{place(event):<14}  ",
+        (plain(event.title), colour),
+        (f"  {channels(happening)}", FAINT),
+    )
+
+
+def repeated_line(happening: Happening) -> Text:
+    """What others tell of it after it was shown."""
+    event, also = happening.event, plain(", ".join(happening.late))
+    told = f"also told by {also}: {plain(event.title)}"
+    return Text(f"{moment(event.timestamp)}  {'':<8}  {place(event):<14}  {told}", FAINT)
 
 
 def task_line(task: TaskInfo) -> Text:
@@ -90,11 +134,17 @@ def _table(title: str, *columns: str) -> Table:
 
 
 class LiveView:
-    """Renders a mirror at the moment it is drawn. `connect`: lines on how to reach what runs."""
+    """Renders a mirror at the moment it is drawn. `connect`: lines on how to reach what runs.
 
-    def __init__(self, view: View, connect: Sequence[str] = ()) -> None:
+    `told`: the events, if more than the last ones of each site were seen.
+    """
+
+    def __init__(self, view: View, connect: Sequence[str] = (), told: Told | None = None) -> None:
         self._view = view
         self._connect = connect
+        self._told = told or Told()
+        if told is None:
+            self._told.add(reversed(view.events()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = options.height or options.size.height
@@ -104,7 +154,8 @@ class LiveView:
         below = sum(-(-len(line) // wide) for line in self._connect) + 1 if self._connect else 0
         middle = max(FRAME + 2, height - sites - nodes - below)
         layout = Layout()
-        if height < sites + nodes + FRAME + 4 + below:  # a small terminal: guests matter more than nodes
+        least = ROWS if options.max_width >= NARROW else 2 * ROWS
+        if middle < least:  # a small terminal: guests and events matter more than nodes
             middle += nodes
             nodes = 0
         parts = [
@@ -122,11 +173,13 @@ class LiveView:
     def _middle(self, width: int, height: int) -> Layout:
         layout = Layout()
         if width >= NARROW:
-            news = Layout(self._news(height // 2 - 2), ratio=2)
-            layout.split_row(Layout(self._guests(height - FRAME), ratio=3), news)
+            left = max(GUESTS, width // 2)
+            news = Layout(Padding(self._news(width - left - 1, height), (0, 0, 0, 1)))
+            layout.split_row(Layout(self._guests(height - FRAME), size=left), news)
         else:
             half = height // 2
-            layout.split_column(Layout(self._guests(half - FRAME), size=half), Layout(self._news(half // 2 - 2)))
+            news = Layout(self._news(width, height - half))
+            layout.split_column(Layout(self._guests(half - FRAME), size=half), news)
         return layout
 
     def _sites(self) -> Table:
@@ -197,17 +250,52 @@ class LiveView:
             share(figures.mem_percent if figures else None),
         )
 
-    def _news(self, limit: int) -> Layout:
+    def _news(self, width: int, height: int) -> Layout:
+        """Events, and below them the last tasks if there is room for both."""
+        tasks = height // 3
+        if tasks < FRAME:
+            return Layout(self._events(width, height))
         layout = Layout()
         layout.split_column(
-            Layout(_lines("Last changes", (event_line(e) for e in self._view.events()[:limit]))),
-            Layout(_lines("Last tasks", (task_line(t) for t in self._view.tasks()[:limit]))),
+            Layout(self._events(width, height - tasks)),
+            Layout(_lines("Last tasks", (task_line(t) for t in self._view.tasks()[: tasks - 1])), size=tasks),
         )
         return layout
 
+    def _events(self, width: int, height: int) -> Group:
+        """As many as fit; how many more there were since we began to look."""
+        told, room = self._told, max(1, height - 1)
+        shown = told.latest(room if told.total <= room else room - 1)
+        rows = [_event_row(happening, width) for happening in shown]
+        if told.total > len(shown):
+            rows.append(Text(f"… and {told.total - len(shown)} more", FAINT))
+        return _lines(_heading(told), rows)
 
-def _lines(title: str, lines: Iterable[Text]) -> Group:
+
+def _heading(told: Told) -> Text:
+    """How many of what is bad, in its colour: it may have scrolled away."""
+    title = Text("Events", "bold italic")
+    for severity in ("critical", "error", "warning"):
+        if count := told.by_severity[severity]:
+            title.append(f"  {count} {severity}", COLOURS[severity])
+    return title
+
+
+def _event_row(happening: Happening, width: int) -> Text:
+    """When, how bad, where, what; who told, where there is room."""
+    event, colour = happening.event, COLOURS[happening.event.severity]
+    told = f"  {happening.sources[0]}" + (f" +{len(happening.sources) - 1}" if len(happening.sources) > 1 else "")
+    where = plain(str(event.guest or event.node or event.site))
+    head = Text.assemble(
+        (f"{clock(event.timestamp):<8} ", FAINT), (f"{SHORT[event.severity]} ", colour), (f"{where:<4.16} ", FAINT)
+    )
+    title = Text(plain(event.title), colour)
+    title.truncate(max(8, width - head.cell_len - len(told)), overflow="ellipsis")
+    return Text.assemble(head, title, (told, FAINT))
+
+
+def _lines(title: str | Text, lines: Iterable[Text]) -> Group:
     shown = list(lines) or [Text("none yet", "bright_black")]
     for line in shown:
         line.no_wrap, line.overflow = True, "ellipsis"
-    return Group(Text(title, "bold italic"), *shown)
+    return Group(Text(title, "bold italic") if isinstance(title, str) else title, *shown)

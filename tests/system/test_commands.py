@@ -19,7 +19,7 @@ EXAMPLES = {  # command: what its help must show
     ("proxmox-mcp", "http"): ("--host", "--port", "MQTT"),
     ("proxmox-mcp", "stdio"): ("mcpServers", "proxmox-mcp"),
     ("proxmox-mcp", "check"): ("--json", "xit code"),
-    ("proxmox-mcp", "watch"): ("Ctrl-C",),
+    ("proxmox-mcp", "watch"): ("Ctrl-C", "--events --severity warning", "--json", "mqtt-bridge events"),
     ("proxmox-mcp", "config"): ("--json", "stars"),
     ("proxmox-mcp", "audit"): ("verify",),
     ("proxmox-mcp", "demo"): ("--set PROXMOX_ALLOW_ELEVATED=true", "--ready-file", "--seed", ".env"),
