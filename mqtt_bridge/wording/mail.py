@@ -1,7 +1,6 @@
 """Mail: notifications of Proxmox, of zed, smartd and mdadm, and any other mail of the system."""
 
 from codecs import BOM_UTF8
-
 from dataclasses import replace
 
 from mqtt_bridge.wording import notification
@@ -19,12 +18,13 @@ def read_mail(raw: str | bytes, now: float | None = None) -> Verdict:  # noqa: A
     found = notification.recognized(notice)
     for inner in () if found else letter.inner:
         found = found or notification.recognized(_notice(inner))
-    return _judged(found or notification.read(notice))
+    return _judged(found or notification.read(notice), notice)
 
 
-def _judged(found: Verdict) -> Verdict:
-    """The mail about a fencing is the HA manager's word on a failed node, where a push only says that it began."""
-    return replace(found, ok=False) if found.kind == "node.fencing" and found.ok is None else found
+def _judged(found: Verdict, notice: Notice) -> Verdict:
+    """PVE 9's mail about a fencing reports the failed node; the one before it only that fencing begins."""
+    reports = found.kind == "node.fencing" and found.ok is None and "trying to fence" in notice.title.casefold()
+    return replace(found, ok=False) if reports else found
 
 
 def _notice(letter: Letter) -> Notice:
