@@ -10,13 +10,13 @@ from typing import Self
 
 from mqtt_bridge import broker_reasons
 from mqtt_bridge.broker_link import Link, gone
-from mqtt_bridge.broker_options import BrokerOptions, Version, Will
+from mqtt_bridge.broker_options import BrokerOptions, Session, Version, Will
 from mqtt_bridge.bus import Message, OnMessages
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Broker", "BrokerOptions", "Will"]
+__all__ = ["Broker", "BrokerOptions", "Session", "Will"]
 
 STEADY = 10.0  # seconds that a connection must have lived to count as a good one
 TOO_LARGE = "Packet too large"
@@ -28,7 +28,8 @@ class Broker:
     """A bus.Bus on a broker: `async with` it; it connects by itself, and again after each loss.
 
     `reason` says in a sentence why it is not connected. `dropped` counts messages that were larger than `max_packet`
-    (bytes) or not valid; an MQTT 5 broker withholds oversized ones itself, uncounted.
+    (bytes) or not valid; an MQTT 5 broker withholds oversized ones itself, uncounted. With a `session` it is a
+    bus.DurableBus.
     """
 
     def __init__(
@@ -39,13 +40,17 @@ class Broker:
         role: str = "client",
         will: Will | None = None,
         max_packet: int = 1 << 20,
+        session: Session | None = None,
     ) -> None:
         self.options = options
         self.failure: BrokerError | None = None
         self._on_messages = on_messages
         self._will = will
         self._max_packet = max_packet
-        self._client_id = f"{options.client_id or f'proxmox-mcp-{role}'}-{secrets.token_hex(4)}"
+        self._session = session
+        self._client_id = (
+            session.client_id if session else f"{options.client_id or f'proxmox-mcp-{role}'}-{secrets.token_hex(4)}"
+        )
         self._versions: tuple[Version, ...] = ("5", "3.1.1") if options.protocol == "auto" else (options.protocol,)
         self._link: Link | None = None
         self._generation = 0
@@ -150,6 +155,11 @@ class Broker:
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         await self._connected_link().unsubscribe(filters)
 
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Of a durable session: these are written down, and need not come again."""
+        if self._link is not None:
+            self._link.acknowledge(messages)
+
     def _connected_link(self) -> Link:
         if self._link is None:
             raise gone(self.failure)
@@ -180,7 +190,7 @@ class Broker:
         """Try each version of MQTT; stay as long as the connection of the first that works lives."""
         silent = False
         for version in self._versions:
-            link = Link(self.options, version, self._client_id, self._will, self._max_packet)
+            link = Link(self.options, version, self._client_id, self._will, self._max_packet, session=self._session)
             link.on_messages = self._on_messages
             link.start()
             try:

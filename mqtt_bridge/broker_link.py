@@ -21,7 +21,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from mqtt_bridge import broker_reasons
 from mqtt_bridge.broker_batch import Batches
-from mqtt_bridge.broker_options import BrokerOptions, Version, Will, tls_context
+from mqtt_bridge.broker_options import BrokerOptions, Session, Version, Will, tls_context
 from mqtt_bridge.bus import Message, OnMessages
 from mqtt_bridge.errors import BrokerError, BrokerUnreachableError
 
@@ -47,7 +47,14 @@ class Link:
     """One connection, never used twice. Callbacks run in its thread, everything else on the loop."""
 
     def __init__(
-        self, options: BrokerOptions, version: Version, client_id: str, will: Will | None, max_packet: int
+        self,
+        options: BrokerOptions,
+        version: Version,
+        client_id: str,
+        will: Will | None,
+        max_packet: int,
+        *,
+        session: Session | None = None,
     ) -> None:
         self.version = version
         self.dropped = 0
@@ -57,6 +64,7 @@ class Link:
         self._receive_maximum = IN_FLIGHT
         self._options = options
         self._max_packet = max_packet
+        self._session = session
         self._loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[BrokerError | None] = self._loop.create_future()
         self.closed: asyncio.Future[BrokerError] = self._loop.create_future()
@@ -83,6 +91,8 @@ class Link:
             protocol=MQTTv5 if self.version == "5" else MQTTv311,
             transport=self._options.transport,
             reconnect_on_failure=False,
+            manual_ack=self._session is not None,
+            **({} if self.version == "5" else {"clean_session": self._session is None}),
         )
         client.max_inflight_messages_set(IN_FLIGHT)
         if self._options.username is not None:
@@ -131,7 +141,12 @@ class Link:
         if self.version == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.MaximumPacketSize = self._max_packet
-            self._client.connect(options.host, options.port, options.keepalive, clean_start=True, properties=properties)
+            if self._session:
+                properties.SessionExpiryInterval = self._session.expiry
+            fresh = self._session is None
+            self._client.connect(
+                options.host, options.port, options.keepalive, clean_start=fresh, properties=properties
+            )
         else:
             self._client.connect(options.host, options.port, options.keepalive)
 
@@ -167,15 +182,18 @@ class Link:
         if not self._batches.acknowledge(mid, failure):
             self._put(_Ack(mid, (failure,)))
 
+    def _drop(self, message: MQTTMessage) -> None:
+        """What is never handed on is acknowledged here: a broker stops after a number of open ones."""
+        self.dropped += 1
+        self._client.ack(message.mid, message.qos)
+
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
-            self.dropped += 1
-            return
+            return self._drop(message)
         if len(message.payload) + len(topic) > self._max_packet:
-            self.dropped += 1
-            return
+            return self._drop(message)
         self._put(
             Message(
                 topic,
@@ -184,12 +202,14 @@ class Link:
                 message.retain,
                 getattr(message.properties, "ResponseTopic", None),
                 getattr(message.properties, "CorrelationData", None),
+                (self, message.mid) if self._session and message.qos else None,
             )
         )
         while len(self._inbox) > UNREAD and not self._abandoned.is_set():
             self._plan_drain()
             self._drained.clear()
             self._drained.wait(0.1)
+        return None
 
     def _put(self, item: Message | _Ack) -> None:
         self._received += 1
@@ -291,6 +311,14 @@ class Link:
             )
             return await self._granted(lambda: self._client.subscribe([(f, options) for f in filters])[1])
         return await self._granted(lambda: self._client.subscribe([(f, qos) for f in filters])[1])
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Of a durable session: these need not come again. What came over another connection is left out."""
+        if self.closed.done():
+            return
+        for message in messages:
+            if isinstance(message.ticket, tuple) and message.ticket[0] is self:
+                self._client.ack(message.ticket[1], message.qos)
 
     async def unsubscribe(self, filters: Sequence[str]) -> tuple[str, ...]:
         return await self._granted(lambda: self._client.unsubscribe(list(filters))[1])

@@ -43,6 +43,18 @@ class Will:
     retain: bool = True
 
 
+@dataclass(frozen=True)
+class Session:
+    """One that the broker keeps while we are away: QoS 1 messages wait there, and each waits for `acknowledge`.
+
+    `client_id` names it: two connections of one name evict each other for ever. `expiry` (s) is how long the broker
+    keeps it (MQTT 5; before that, as long as its configuration says).
+    """
+
+    client_id: str
+    expiry: int = 7 * 86400
+
+
 def tls_context(options: BrokerOptions) -> ssl.SSLContext:
     """Verifies the broker; raises BrokerUnreachableError for files that cannot be used."""
     try:

@@ -1,13 +1,16 @@
 """What every consumer sees of MQTT: the same whether a broker is behind it (`broker`) or not (`loopback`)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One publish as received. `retain` is the broker's flag: set only on what it had stored."""
+    """One publish as received. `retain` is the broker's flag: set only on what it had stored.
+
+    `ticket` is what a durable session acknowledges it by; it holds for the connection that it came over.
+    """
 
     topic: str
     payload: bytes
@@ -15,6 +18,7 @@ class Message:
     retain: bool = False
     response_topic: str | None = None
     correlation_data: bytes | None = None
+    ticket: object = field(default=None, compare=False, repr=False)
 
 
 OnMessages = Callable[[Sequence[Message]], None]
@@ -70,3 +74,16 @@ class Bus(Protocol):
         ...
 
     async def unsubscribe(self, filters: Sequence[str]) -> None: ...
+
+
+class DurableBus(Bus, Protocol):
+    """One with a session that the broker keeps; what is not acknowledged comes again with the next connection."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not connected, in a sentence."""
+        ...
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """These are written down: the broker may forget them. Of an earlier connection: nothing happens."""
+        ...
