@@ -17,6 +17,7 @@ from mqtt_bridge.listeners import mail_report
 from mqtt_bridge.listeners.imap_errors import ImapRefusedError
 from mqtt_bridge.listeners.imap_session import Facts, Selected, Session
 from mqtt_bridge.listeners.imap_whose import Whose
+from mqtt_bridge.own_mail import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,8 @@ class FolderReader:
             if raw is None:
                 return None
             verdict = await mail_report.understood(raw)
-            if not self._whose.proxmox(mail_report.headers(raw), verdict):
+            head = mail_report.headers(raw)
+            if is_ours(head, raw) or not self._whose.proxmox(head, verdict):
                 return None
             whole = facts.size <= LARGEST
             if len(raw) >= HEAD and whole:

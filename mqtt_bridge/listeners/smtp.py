@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mqtt_bridge.intake import Intake, IntakeFullError, JournalError
 from mqtt_bridge.listeners import mail_report
 from mqtt_bridge.listeners.sockets import Place, bind_patiently, shown
+from mqtt_bridge.own_mail import is_ours
 from mqtt_bridge.settings import is_loopback
 from mqtt_bridge.settings.listening import SmtpInSettings
 
@@ -67,6 +68,9 @@ class SmtpListener:
             _hang_up(doors)
 
     async def _take(self, intake: Intake, mail: bytes, *, authenticated: bool) -> str:
+        if is_ours(mail_report.headers(mail), mail):  # refused, it would come back to us as a bounce
+            intake.reject("our own notification")
+            return ACCEPTED
         verdict = await mail_report.understood(mail)
         report = mail_report.report(mail, verdict, "authenticated" if authenticated else "unauthenticated")
         try:
