@@ -13,7 +13,7 @@ from mcp.shared.subscriptions import ResourceUpdated
 from proxmox_mcp.store import Key
 from proxmox_mcp.tools import cluster, events, guests, storage, tasks
 from proxmox_mcp.tools.base import Arguments, Call
-from proxmox_mcp.view import Answer, View
+from proxmox_mcp.view import UNASSIGNED, Answer, View
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
@@ -74,6 +74,8 @@ def _known(view: View) -> Iterator[tuple[str, str, str]]:
         for guest in list(view.guests(site))[:MOST_GUESTS]:
             state = guest.state
             yield f"proxmox://{site}/guest/{state.vmid}", f"{state.vmid} {state.name}", f"{state.name} ({state.vmid})"
+    if view.store.get(UNASSIGNED, "events") is not None:
+        yield f"proxmox://{UNASSIGNED}/events", f"{UNASSIGNED} events", "Events of which no site can be told"
 
 
 def _resource(uri: str, name: str, title: str) -> types.Resource:

@@ -31,6 +31,7 @@ T = TypeVar("T")
 Source = Literal["mqtt", "api"]
 STALE_POLLS = 3  # missed polls after which data is called stale
 CANDIDATES = 10
+UNASSIGNED = "unassigned"  # in place of a site, for events of which no site can be told
 
 
 class Answer(Model):
@@ -158,8 +159,9 @@ class View:
         return sorted((t for tl in lists if tl for t in tl.tasks), key=lambda t: t.started_at or "", reverse=True)
 
     def events(self, site: str | None = None) -> list[Event]:
-        """The last events of each site, newest first."""
-        lists = (_as(self.store.get(name, "events"), EventList) for name in self.sites(site))
+        """The last events of each site, and those that no site could be told for, newest first."""
+        names = [site] if site == UNASSIGNED else [*self.sites(site), *([UNASSIGNED] if site is None else [])]
+        lists = (_as(self.store.get(name, "events"), EventList) for name in names)
         return sorted((e for el in lists if el for e in el.events), key=lambda e: e.timestamp, reverse=True)
 
     def bridge(self, site: str) -> BridgeInfo | None:

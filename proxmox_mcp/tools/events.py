@@ -1,6 +1,7 @@
 """Events: what happened, whatever channel told of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import Field
 
@@ -10,9 +11,11 @@ from mqtt_bridge.model import SEVERITIES, Event, EventList, HistoryRequest, Seve
 from proxmox_mcp.history import HistoryError, pages
 from proxmox_mcp.tools import words
 from proxmox_mcp.tools.base import Call, Listed, Moment, Page, Tool, Vmid, fresh, named_like
-from proxmox_mcp.view import View
+from proxmox_mcp.view import UNASSIGNED, View
 
 SHOWN = 50  # events of a site that are retained
+LONG = 256 * 1024  # characters of messages: a retained list may have been cut off there, and a search ends
+ROOM, SHORTEST = 64 * 1024, 300  # characters of messages in an answer, and of one of them at least
 PAGES = 10  # of a journal that one call looks through for events that are no duplicates
 
 
@@ -20,7 +23,12 @@ class EventFilter(Listed):
     """Which events."""
 
     min_severity: Severity | None = Field(default=None, description="only events at least so severe")
-    kind: str | None = Field(default=None, description="kind as a glob, e.g. backup.*, guest.stopped*")
+    kind: str | None = Field(
+        default=None,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_.*?-]+$",
+        description="kind as a glob, e.g. backup.*, guest.stopped*",
+    )
     vmid: Vmid | None = Field(default=None, description="only events of this guest")
     since: Moment | None = Field(default=None, description="only events at or after this ISO 8601 time")
     duplicates: bool = Field(default=False, description="true: also what another channel had told already")
@@ -50,71 +58,111 @@ def _fits(event: Event, args: EventFilter) -> bool:
         and args.node in {None, event.node}
         and args.vmid in {None, event.guest}
         and named_like(args.kind, event.kind)
-        and (args.since is None or event.timestamp >= args.since)
+        and (args.since is None or event.timestamp >= args.since)  # both in UTC with a Z
         and (args.duplicates or event.duplicate_of is None)
     )
 
 
 def _suffices(view: View, sites: Sequence[str], found: Sequence[Event], args: EventFilter) -> bool:
-    """Whether the retained lists answer it: they hold all that there is, or all since the time asked for."""
-    if args.cursor is not None or len(found) > args.limit:
-        return False
-    for site in sites:
-        listed = view.store.get(site, "events")
-        events = listed.events if isinstance(listed, EventList) else ()
-        reaches_back = args.since is not None and bool(events) and events[-1].timestamp < args.since
-        if len(events) >= SHOWN and not reaches_back:
-            return False
-    return True
+    """Whether the retained lists answer it: they hold all that there is."""
+    return args.cursor is None and len(found) <= args.limit and all(_whole(view, site) for site in sites)
 
 
-async def _earlier(view: View, sites: Sequence[str], args: EventFilter) -> tuple[list[Event], str | None]:
+def _whole(view: View, site: str) -> bool:
+    """Whether a site's list was cut off neither by number nor by size."""
+    listed = view.store.get(site, "events")
+    if not isinstance(listed, EventList):
+        return True
+    return len(listed.events) < SHOWN and sum(len(e.message) for e in listed.events) < LONG
+
+
+@dataclass
+class _Search:
+    """What was found so far, where it goes on, and what is to be said of it."""
+
+    found: list[Event]
+    cursor: str | None
+    silent: Mapping[str, str]
+
+
+async def _earlier(view: View, bridges: Sequence[str], args: EventFilter) -> _Search:
     """Pages of the bridges' journals until there are enough that are shown."""
     request = HistoryRequest(
         since=args.since,
         severity=args.min_severity,
-        kind=args.kind,
+        kind=args.kind and args.kind.lower(),
         site=args.site,
         node=args.node,
         guest=args.vmid,
     )
-    bridges = sorted({beat.value.bridge for site in sites if (beat := view.store.beats.get(site))})
-    found: list[Event] = []
-    cursor = args.cursor
+    search, size = _Search([], args.cursor, {}), 0
     for _ in range(PAGES):
-        left = request.model_copy(update={"limit": min(LARGEST_PAGE, args.limit - len(found))})
-        events, cursor = await pages(view.mirror.history, view.mirror.bus, bridges, left, cursor)
-        found += [e for e in events if args.duplicates or e.duplicate_of is None]
-        if cursor is None or len(found) >= args.limit:
+        left = request.model_copy(update={"limit": min(LARGEST_PAGE, args.limit - len(search.found))})
+        page = await pages(view.mirror.history, view.mirror.bus, bridges, left, search.cursor)
+        search.found += [e for e in page.events if args.duplicates or e.duplicate_of is None]
+        search.cursor, search.silent = page.cursor, {**search.silent, **page.silent}
+        size += sum(len(e.message) for e in page.events)
+        if page.cursor is None or len(search.found) >= args.limit or size > LONG:
             break
-    return found, cursor
+    return search
+
+
+def _bridges(view: View, sites: Iterable[str]) -> dict[str, set[str]]:
+    """The bridges that speak for these sites, with the sites of each."""
+    found: dict[str, set[str]] = {}
+    for site in sites:
+        if beat := view.store.beats.get(site):
+            found.setdefault(beat.value.bridge, set()).add(site)
+    return dict(sorted(found.items()))
+
+
+async def _search(view: View, sites: Sequence[str], args: EventFilter, notes: list[str]) -> _Search:
+    """From the journals; of a bridge that does not answer, the retained events of its sites."""
+    latest = [e for e in view.events(args.site) if _fits(e, args)]
+    bridges = _bridges(view, view.sites() if args.site == UNASSIGNED else sites)
+    if not bridges or _suffices(view, sites, latest, args):
+        return _Search(latest[: args.limit], None, {})
+    try:
+        search = await _earlier(view, list(bridges), args)
+    except (HistoryError, BrokerError) as error:
+        if args.cursor is not None:
+            raise
+        search = _Search([], None, dict.fromkeys(bridges, str(error)))
+    if search.silent:
+        of_silent = {site for bridge in search.silent for site in bridges[bridge]}
+        search.found += [e for e in latest if e.site in of_silent or len(search.silent) == len(bridges)]
+        search.found = sorted(search.found, key=lambda e: e.timestamp, reverse=True)[: args.limit]
+        told = " ".join(dict.fromkeys(search.silent.values()))
+        notes.append(f"Of site {', '.join(sorted(of_silent))} only the latest {SHOWN} events are known here. {told}")
+    return search
 
 
 async def get_events(call: Call, args: EventFilter) -> EventPage:
     """The last events of each site, and earlier ones from the bridges' journals where those do not suffice."""
     view = await call.view()
-    sites = view.sites(args.site)
-    found: Sequence[Event] = [e for e in view.events(args.site) if _fits(e, args)]
-    total: int | None = len(found)
+    sites = [UNASSIGNED] if args.site == UNASSIGNED else view.sites(args.site)
     silent = [s for s in sites if not isinstance(view.store.get(s, "events"), EventList)]
     notes = [f"No event of site {site} has been published yet." for site in silent]
-    cursor = None
-    if not _suffices(view, sites, found, args):
-        try:
-            found, cursor = await _earlier(view, sites, args)
-            total = None if cursor or args.cursor else len(found)
-        except (HistoryError, BrokerError) as error:
-            if args.cursor is not None:
-                raise
-            notes.append(f"Only the latest {SHOWN} events of a site are shown. {error}")
-            found = found[: args.limit]
+    if view.source == "api":
+        notes.append("No bridge is online, so only what happened since this process began to poll is known.")
+    asked = [*sites, *([UNASSIGNED] if args.site is None else [])]
+    search = await _search(view, asked, args, notes)
+    events = _readable(search.found)
+    if any(shown is not whole for shown, whole in zip(events, search.found, strict=True)):
+        notes.append("Long messages are shortened: ask for fewer events (`limit`) to read them whole.")
     return EventPage(
-        **fresh(view, sites, *notes),
-        total=total,
-        next_cursor=cursor,
-        by_severity={name: sum(e.severity == name for e in found) for name in SEVERITIES},
-        events=tuple(found),
+        **fresh(view, view.sites() if args.site == UNASSIGNED else sites, *notes),
+        total=None if search.cursor or args.cursor or search.silent else len(events),
+        next_cursor=search.cursor,
+        by_severity={name: sum(e.severity == name for e in events) for name in SEVERITIES},
+        events=tuple(events),
     )
+
+
+def _readable(events: Sequence[Event]) -> list[Event]:
+    """With so much of their messages as one answer can bear."""
+    room = max(SHORTEST, ROOM // max(1, len(events)))
+    return [e if len(e.message) <= room else e.model_copy(update={"message": e.message[:room] + "…"}) for e in events]
 
 
 TOOLS = (
