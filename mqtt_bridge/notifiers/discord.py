@@ -1,0 +1,131 @@
+"""DISCORD_OUT: an embed through a channel's webhook; what an incident comes to later changes the same message.
+
+An update is an edit, which nobody is notified of; one that is worse than all before it, a recovery and a reminder are
+new messages. Limits: https://discord.com/developers/docs/resources/message#embed-object-embed-limits, in code points.
+"""
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from mqtt_bridge import __version__
+from mqtt_bridge.notifiers import markdown, parts
+from mqtt_bridge.notifiers.fitting import begin, end, utf16
+from mqtt_bridge.notifiers.http import Http, OverHttp, Service, object_of, seconds
+from mqtt_bridge.notifiers.notice import Notice, Sent
+from mqtt_bridge.notifiers.reply import Reply
+from mqtt_bridge.settings.notifying import DiscordOutSettings
+from mqtt_bridge.severity import SEVERITIES
+from mqtt_bridge.wording.clean import one_line
+
+COLOURS = {"info": 0x3498DB, "warning": 0xF1C40F, "error": 0xE74C3C, "critical": 0x992D22}
+RECOVERED = 0x2ECC71
+TITLE, DESCRIPTION, FIELD_NAME, FIELD_VALUE, TOTAL = 256, 4096, 256, 1024, 6000  # Discord's limits
+_TEXT, _FIELDS = 2000, 1500  # ours: the log keeps room
+_UNKNOWN_MESSAGE = 10008
+_NEW_WEBHOOK = (
+    "Make a webhook (channel settings, Integrations, Webhooks) and write its URL into DISCORD_OUT_WEBHOOK_URL."
+)
+
+
+def _explain(answer: dict[str, Any]) -> str:
+    """`Invalid Form Body (embeds.0.title: Must be 256 or fewer in length.)`."""
+    found: list[str] = []
+    stack: list[tuple[str, Any]] = [("", answer.get("errors"))]
+    while stack and not found:
+        path, node = stack.pop()
+        if isinstance(node, dict):
+            stack += [(f"{path}.{key}" if path else str(key), below) for key, below in node.items()]
+        elif isinstance(node, list):
+            found = [
+                f"{path.removesuffix('._errors')}: {each['message']}"
+                for each in node
+                if isinstance(each, dict) and "message" in each
+            ][:1]
+    return " ".join([str(answer.get("message", "")), *(f"({each})" for each in found)])
+
+
+SERVICE = Service(
+    "Discord",
+    "DISCORD_OUT_WEBHOOK_URL",
+    cures={401: _NEW_WEBHOOK, 403: _NEW_WEBHOOK, 404: _NEW_WEBHOOK},
+    explain=_explain,
+)
+
+
+class Discord(OverHttp):
+    """A Notifier. `ref` of a message: its id and the worst severity that it told."""
+
+    name = "DISCORD_OUT"
+
+    def __init__(self, settings: DiscordOutSettings) -> None:
+        self._url = settings.webhook_url.reveal().strip() if settings.webhook_url else ""
+        token = urlsplit(self._url).path.rpartition("/")[2]
+        agent = f"DiscordBot (proxmox-mcp, {__version__})"  # the form that Discord asks for
+        self._http = Http(SERVICE, secrets=(self._url, token), agent=agent)
+
+    async def send(self, notice: Notice) -> Sent:
+        message, _, worst = (notice.previous or "").partition("/")
+        worse = worst not in SEVERITIES or SEVERITIES.index(notice.severity) > SEVERITIES.index(worst)
+        if notice.kind == "update" and message.isdecimal() and not worse:
+            reply = await self._http.ask("PATCH", self._address(f"/messages/{message}"), payload(notice))
+            if object_of(reply).get("code") != _UNKNOWN_MESSAGE:  # somebody deleted it: tell it anew
+                return self._sent(reply, worst, "changed")
+        reply = await self._http.ask("POST", self._address("", wait="true"), payload(notice))
+        return self._sent(reply, notice.severity, "posted")
+
+    def _address(self, below: str, **query: str) -> str:
+        """The webhook's own query, a `thread_id`, stays."""
+        parts = urlsplit(self._url)
+        asked = urlencode([*parse_qsl(parts.query), *query.items()])
+        return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + below, asked, ""))
+
+    def _sent(self, reply: Reply, worst: str, done: str) -> Sent:
+        answer = self._http.taken(reply, after=seconds(object_of(reply).get("retry_after")))
+        if reply.headers.get("x-ratelimit-remaining") == "0":
+            self._http.hold(seconds(reply.headers.get("x-ratelimit-reset-after")))
+        message = str(answer.get("id", ""))
+        if message.isdecimal():
+            return Sent(f"{message}/{worst}", f"{reply.status}, message {message} {done}")
+        if reply.whole:
+            raise self._http.foreign()
+        return Sent(None, f"{reply.status}, {done}")
+
+
+def payload(notice: Notice) -> dict[str, Any]:
+    """One embed within Discord's limits that mentions nobody."""
+    embed: dict[str, Any] = {
+        "title": begin(markdown.escape(parts.title(notice)), TITLE),
+        "color": RECOVERED if notice.kind == "recovery" else COLOURS[notice.severity],
+        "fields": _fields(notice),
+        "footer": {"text": " · ".join(filter(None, (one_line(notice.site, 60), notice.severity)))},
+    }
+    used = utf16(embed["title"]) + utf16(embed["footer"]["text"]) + sum(map(_size, embed["fields"]))
+    if description := _description(notice, min(DESCRIPTION, TOTAL - used)):
+        embed["description"] = description
+    if url := parts.link(notice):
+        embed["url"] = url
+    if at := parts.moment(notice):
+        embed["timestamp"] = at.isoformat(timespec="milliseconds")
+    return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def _fields(notice: Notice) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for label, value in parts.facts(notice):
+        name = begin(markdown.escape(label), FIELD_NAME)
+        shown = begin(markdown.escape(value), FIELD_VALUE)
+        found.append({"name": name, "value": shown, "inline": True})
+    while sum(map(_size, found)) > _FIELDS:
+        found.pop()
+    return found
+
+
+def _size(field: dict[str, Any]) -> int:
+    return utf16(field["name"]) + utf16(field["value"])
+
+
+def _description(notice: Notice, limit: int) -> str:
+    told = begin(markdown.escape(parts.text(notice)), min(_TEXT, limit))
+    log = markdown.unfenceable(parts.log(notice))
+    room = limit - utf16(told) - markdown.FENCE_SIZE - 1
+    return "\n".join(filter(None, (told, markdown.fenced(end(log, room)) if log else "")))
