@@ -52,7 +52,7 @@ SERVICE = Service(
 )
 
 
-class Discord(OverHttp):
+class DiscordNotifier(OverHttp):
     """A Notifier. `ref` of a message: its id and the worst severity that it told."""
 
     name = "DISCORD_OUT"

@@ -12,7 +12,7 @@ PRIORITIES = {"info": 2, "warning": 5, "error": 8, "critical": 10}  # its app: f
 HEARD = 5  # a recovery is `info`, but who was told of the failure shall notice it
 _TEXT, _LOG = 4000, 4000  # Gotify has no limit; a proxy may
 _BREAK = "  \n"  # a single newline is a blank in its Markdown
-_OTHER_TOKEN = (
+_HOW = (
     "Create an application in Gotify (APPS, CREATE APPLICATION) and write its token into GOTIFY_OUT_APP_TOKEN; a "
     "client's token cannot send."
 )
@@ -21,12 +21,12 @@ SERVICE = Service(
     "Gotify",
     "GOTIFY_OUT_SERVER_URL",
     verify_key="GOTIFY_OUT_VERIFY_TLS",
-    cures={401: _OTHER_TOKEN, 403: _OTHER_TOKEN},
+    cures={401: _HOW, 403: _HOW},
     explain=lambda answer: str(answer.get("errorDescription", "")),
 )
 
 
-class Gotify(OverHttp):
+class GotifyNotifier(OverHttp):
     """A Notifier. `ref` is the message's id."""
 
     name = "GOTIFY_OUT"

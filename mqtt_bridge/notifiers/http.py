@@ -102,7 +102,11 @@ class Http:
         """Whatever the service answers; LaterError or RefusedError where nothing answers. `payload`: JSON, or bytes."""
         if (wait := self._free_at - monotonic()) > 0:
             raise LaterError(f"{self._service.name} asked to wait.", after=wait)
-        body = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
+        body = (
+            payload
+            if isinstance(payload, bytes)
+            else json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
+        )
         sent = {"Content-Type": "application/json", "User-Agent": self._agent, **(headers or {})}
         reply = await self._wire.ask(method, url, body, sent)
         if isinstance(reply, NoReply):

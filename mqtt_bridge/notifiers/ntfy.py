@@ -25,7 +25,7 @@ _TEXT, _LINK, _TAG, _TAGS = 2000, 600, 60, 5
 _NAME = re.compile(r"[-_A-Za-z0-9]{1,64}")
 _QUOTA = frozenset({42905, 42908})  # a day's, not a minute's
 _QUOTA_WAIT = 1800.0
-_OTHER_TOKEN = "Make an access token in ntfy that may write to NTFY_TOPIC, and write it into NTFY_TOKEN."
+_HOW = "Make an access token in ntfy that may write to NTFY_TOPIC, and write it into NTFY_TOKEN."
 
 SERVICE = Service(
     "ntfy",
@@ -33,15 +33,15 @@ SERVICE = Service(
     verify_key="NTFY_VERIFY_TLS",
     cures={
         400: "Check NTFY_TOPIC.",
-        401: _TOKEN,
-        403: _TOKEN,
+        401: _HOW,
+        403: _HOW,
         413: "Its server allows too little: message-size-limit.",
     },
     explain=lambda answer: str(answer.get("error", "")),
 )
 
 
-class Ntfy(OverHttp):
+class NtfyNotifier(OverHttp):
     """A Notifier. `ref` is the message's id."""
 
     name = "NTFY"

@@ -35,7 +35,7 @@ SERVICE = Service(
 )
 
 
-class Webhook(OverHttp):
+class WebhookNotifier(OverHttp):
     """A Notifier. There is no `ref`: a receiver sees `notice.incident`."""
 
     name = "WEBHOOK"
@@ -63,7 +63,7 @@ class Webhook(OverHttp):
 def payload(notice: Notice) -> bytes:
     """The event as on MQTT, or what looks like one for a digest, a test, a message; and `notice`: what is told of it.
 
-    ASCII, at most MAX_BODY: of a digest that is larger, the last events are left out (`notice.events` counts all).
+    At most MAX_BODY: of a digest that is larger, the last events are left out (`notice.events` counts all).
     """
     events = [event.model_dump(mode="json") for event in notice.events]
     told = {
@@ -108,4 +108,4 @@ def _fitting(events: list[dict[str, Any]], room: int) -> list[dict[str, Any]]:
 
 
 def _dumped(value: Any) -> bytes:
-    return json.dumps(value).encode()
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
