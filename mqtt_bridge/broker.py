@@ -109,16 +109,13 @@ class Broker:
     async def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, correlation_data: bytes | None = None
     ) -> None:
-        link = self._connected_link()
-        if _too_large(link, topic, payload):
-            failures: tuple[str, ...] = (TOO_LARGE,)
-        else:
-            failures = await link.publish(topic, payload, qos, retain=retain, correlation_data=correlation_data)
-        if any(failures):
+        message = Message(topic, payload, qos, retain, correlation_data=correlation_data)
+        (failure,) = await self.publish_many([message])
+        if failure:
             raise BrokerRefusedError(
-                f"The MQTT broker refused the publish to {topic} ({failures[0]}).",
+                f"The MQTT broker refused the publish to {topic} ({failure}).",
                 cure="Give the user of MQTT_USERNAME the right to write there (the broker's ACL).",
-                reason=failures[0],
+                reason=failure,
             )
 
     async def publish_many(self, messages: Sequence[Message]) -> Sequence[str]:

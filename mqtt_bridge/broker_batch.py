@@ -1,78 +1,167 @@
-"""Many publishes with one wait for all of them: a task, a time-out and a turn of the loop for each cost more than it.
+"""Publishes on their way over one connection: in order, no more at once than the broker takes, one wait for many.
 
-Acknowledgements are counted in the network thread, so that 500 of them wake the event loop once.
+The network thread takes them as packets and tells what was acknowledged, so that 200 of them wake the event loop once.
 """
 
 import asyncio
-import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerError
 
+IN_FLIGHT = 20  # publishes without an acknowledgement, where a broker does not say how many it takes: most ask for so
+MOST = 200  # the same, however many it takes
+CHUNK = 1 << 16  # bytes after which packets are sent
+FIRST_ID, LAST_ID = 1 << 10, (1 << 16) - 1  # message ids of publishes; paho counts its subscriptions from 1
+REFUSED = 0x80  # reason codes from here on are failures
+_LARGEST = (1 << 28) - (1 << 17)  # bytes of a payload: MQTT's limit, less a topic and properties
+_TOPIC = (1 << 16) - 1
+
 
 @dataclass(slots=True, eq=False)
 class _Batch:
+    messages: Sequence[Message]
     done: asyncio.Future[None]
-    failures: list[str]
     left: int
+    sent: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
 
 
 class Batches:
-    """The batches under way on one connection. `acknowledge` may be called by any thread, the rest by the loop's."""
+    """The publishes of one connection. `packets` and `acknowledge` are the network thread's, the rest the loop's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, modern: bool, wake: Callable[[], None], reason: Callable[[int], str]) -> None:
+        self.window = IN_FLIGHT
+        self.most_under_way = 0
+        self.open: set[_Batch] = set()  # somebody waits for these
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
+        self._modern, self._wake, self._reason = modern, wake, reason
+        self._queue: deque[_Batch] = deque()
         self._waiting: dict[int, tuple[_Batch, int]] = {}
+        self._last_id = LAST_ID
+        self._settled = 0
 
-    async def publish(self, messages: Sequence[Message], send: Callable[[Message], int]) -> list[str]:
-        """For each message why it was refused, or "". `send` gives the message id, and raises without a connection."""
-        batch = _Batch(self._loop.create_future(), [""] * len(messages), len(messages))
+    async def publish(self, messages: Sequence[Message], patience: float) -> list[str]:
+        """For each message why it was refused, or "".
+
+        Raises TimeoutError when for `patience` seconds the broker acknowledges nothing, BrokerError when the connection
+        is lost, ValueError for what MQTT cannot carry.
+        """
+        for message in messages:
+            _checked(message)
+        batch = _Batch(messages, self._loop.create_future(), len(messages))
+        if messages:
+            await self._all(batch, patience)
+        return [batch.failures.get(index, "") for index in range(len(messages))]
+
+    async def _all(self, batch: _Batch, patience: float) -> None:
+        self.open.add(batch)
+        self._queue.append(batch)
+        self._wake()
         try:
-            for index, message in enumerate(messages):
-                self._waiting[send(message)] = (batch, index)
-            if messages:
-                await batch.done
+            while not batch.done.done():
+                before = self._settled
+                await asyncio.wait((batch.done,), timeout=patience)
+                if self._settled == before and not batch.done.done():
+                    raise TimeoutError
+            batch.done.result()
         finally:
-            self._forget(batch)
-        return batch.failures
-
-    def acknowledge(self, mid: int, failure: str) -> bool:
-        """The broker has answered for one message; False: it belongs to no batch, or not yet."""
-        with self._lock:
-            found = self._waiting.pop(mid, None)
-            if found is None:
-                return False
-            batch, index = found
-            batch.failures[index] = failure
-            batch.left -= 1
-            last = not batch.left
-        if last:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(_finish, batch.done, None)
-        return True
+            self.open.discard(batch)
+            batch.done.cancel()  # of one that is given up nothing more is sent; what is under way still counts
 
     def lost(self, error: BrokerError) -> None:
         """The connection is gone: nothing more will be acknowledged."""
-        with self._lock:
-            batches = {batch for batch, _ in self._waiting.values()}
-        for batch in batches:
-            self._forget(batch)
-            _finish(batch.done, error)
+        for batch in self.open:
+            if not batch.done.done():
+                batch.done.set_exception(error)
 
-    def _forget(self, batch: _Batch) -> None:
-        with self._lock:
-            for mid in [mid for mid, (other, _) in self._waiting.items() if other is batch]:
-                del self._waiting[mid]
+    # --- the network thread ------------------------------------------------------------------------------------------
+
+    def packets(self) -> bytes:
+        """What may be sent now; empty when nothing waits, or enough is under way."""
+        chunk: list[bytes] = []
+        size, queue = 0, self._queue
+        while queue and size < CHUNK and len(self._waiting) < self.window:
+            batch = queue[0]
+            if batch.done.done():
+                queue.popleft()
+                continue
+            index, batch.sent = batch.sent, batch.sent + 1
+            if batch.sent == len(batch.messages):
+                queue.popleft()
+            chunk.append(self._packet(batch, index))
+            size += len(chunk[-1])
+        self.most_under_way = max(self.most_under_way, len(self._waiting))
+        return b"".join(chunk)
+
+    def _packet(self, batch: _Batch, index: int) -> bytes:
+        message = batch.messages[index]
+        if not message.qos:
+            self._settle(batch)
+            return packet(message, 0, modern=self._modern)
+        message_id = self._last_id + 1 if self._last_id < LAST_ID else FIRST_ID
+        while message_id in self._waiting:
+            message_id = message_id + 1 if message_id < LAST_ID else FIRST_ID
+        self._last_id = message_id
+        self._waiting[message_id] = (batch, index)
+        return packet(message, message_id, modern=self._modern)
+
+    def acknowledge(self, message_id: int, code: int) -> None:
+        """The broker has answered for one."""
+        found = self._waiting.pop(message_id, None)
+        if found is None:
+            return
+        batch, index = found
+        if code >= REFUSED:
+            batch.failures[index] = self._reason(code)
+        self._settle(batch)
+
+    def _settle(self, batch: _Batch) -> None:
+        self._settled += 1
+        batch.left -= 1
+        if not batch.left:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(_finish, batch.done)
 
 
-def _finish(done: asyncio.Future[None], error: BrokerError | None) -> None:
-    if done.done():
-        return
-    if error:
-        done.set_exception(error)
-    else:
+def packet(message: Message, message_id: int, *, modern: bool) -> bytes:
+    """A PUBLISH of MQTT 5 (`modern`) or 3.1.1."""
+    topic, payload = _topic(message.topic), message.payload
+    head = message_id.to_bytes(2, "big") if message.qos else b""
+    if modern:
+        data = message.correlation_data
+        head += b"\0" if data is None else _length(len(data) + 3) + b"\x09" + len(data).to_bytes(2, "big") + data
+    kind = 0x30 | message.qos << 1 | message.retain
+    return b"".join((bytes((kind,)), _length(len(topic) + len(head) + len(payload)), topic, head, payload))
+
+
+@lru_cache(4096)
+def _length(number: int) -> bytes:
+    """Seven bits a byte, the lowest first."""
+    if number < 0x80:  # noqa: PLR2004 -- what one byte holds
+        return bytes((number,))
+    return bytes((number & 0x7F | 0x80,)) + _length(number >> 7)
+
+
+@lru_cache(4096)
+def _topic(topic: str) -> bytes:
+    """With its length before it. Raises ValueError for what is no topic to publish to."""
+    encoded = topic.encode()
+    if not encoded or len(encoded) > _TOPIC or "+" in topic or "#" in topic:
+        raise ValueError("a topic to publish to has 1 to 65 535 bytes and no wildcards")
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
+def _checked(message: Message) -> None:
+    _topic(message.topic)
+    if len(message.payload) > _LARGEST or len(message.correlation_data or b"") > _TOPIC:
+        raise ValueError("a payload is at most 256 MiB, correlation data 64 KiB")
+
+
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.done():
         done.set_result(None)

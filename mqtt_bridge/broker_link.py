@@ -1,18 +1,23 @@
 """The only paho user: one connection to an MQTT broker, from CONNECT to its loss, with a network thread of its own.
 
+paho has the connection: login, will, keep-alive, subscriptions, what is received. What is published is written and
+counted by `broker_batch`, between paho's packets (`broker_wire`).
+
 paho's own reconnect is not used. Each connection is a fresh client, so that nothing of a lost one (queued publishes,
 message ids) reaches the next, and the asyncio side alone (`broker`) decides when to try again.
 """
 
 import asyncio
+import select
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
-from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -20,19 +25,23 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from mqtt_bridge import broker_reasons
-from mqtt_bridge.broker_batch import Batches
+from mqtt_bridge.broker_batch import IN_FLIGHT, MOST, Batches
 from mqtt_bridge.broker_options import BrokerOptions, Session, Version, Will, tls_context
+from mqtt_bridge.broker_wire import Wire
 from mqtt_bridge.bus import Message, OnMessages
 from mqtt_bridge.errors import BrokerError, BrokerUnreachableError
 
-OUTSTANDING = 200  # single publishes that await their acknowledgement at once; more await their turn
-IN_FLIGHT = 20  # publishes on the wire without an acknowledgement, as most brokers ask for; paho holds the others back
+READ = 1 << 12  # bytes of wake-up calls taken at once
 BURST = 200  # packets read before the event loop is told
 UNREAD = 20_000  # messages between the network thread and the loop before the thread stops reading
 GOODBYE = 1.0  # seconds that a broker gets to take our DISCONNECT
 # Mosquitto drops what exceeds a client's queue, acknowledgements too: one that has not come by then never will
 GRANTED = 5.0  # seconds for subscriptions, which hold all the same
-PUBLISHED = 30.0  # seconds for publishes: after it everything is sent again, over a new connection
+PUBLISHED = 30.0  # seconds without any for publishes: then everything is sent again, over a new connection
+LOOK = 1.0  # seconds between two looks whether the connection lives
+
+
+Transport = Literal["tcp", "websockets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,30 @@ class _Ack:
 
     mid: int
     failures: tuple[str, ...]
+
+
+class _Client(Client):
+    """paho on a Wire; this is the one method of its inside that is relied on."""
+
+    def __init__(
+        self, version: Version, client_id: str, transport: Transport, batches: Batches, *, durable: bool
+    ) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTv5 if version == "5" else MQTTv311,
+            transport=transport,
+            reconnect_on_failure=False,
+            manual_ack=durable,
+            clean_session=None if version == "5" else not durable,
+        )
+        self._batches = batches
+
+    def _create_socket(self) -> Wire:  # type: ignore[override]
+        inner = super()._create_socket()
+        if isinstance(inner, socket.socket):  # else Nagle and the broker's delayed acknowledgements cost 40 ms
+            inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Wire(inner, self._batches.acknowledge)
 
 
 class Link:
@@ -59,9 +92,7 @@ class Link:
         self.version = version
         self.dropped = 0
         self.max_outgoing: int | None = None
-        self.slots = asyncio.Semaphore(OUTSTANDING)
-        self._batches = Batches()
-        self._receive_maximum = IN_FLIGHT
+        self.batches = Batches(modern=version == "5", wake=self._wake, reason=_failure)
         self._options = options
         self._max_packet = max_packet
         self._session = session
@@ -72,12 +103,14 @@ class Link:
         self._pending: dict[int, asyncio.Future[tuple[str, ...]]] = {}
         self._inbox: deque[Message | _Ack] = deque()
         self._drain_planned = False
-        self._received = 0
         self._drained = threading.Event()
         self._abandoned = threading.Event()
         self._accepted = False
         self._error: BrokerError | None = None
         self._client = self._new_client(client_id, will)
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
         name = f"mqtt-{options.address}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -85,16 +118,9 @@ class Link:
         self._thread.start()
 
     def _new_client(self, client_id: str, will: Will | None) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=MQTTv5 if self.version == "5" else MQTTv311,
-            transport=self._options.transport,
-            reconnect_on_failure=False,
-            manual_ack=self._session is not None,
-            **({} if self.version == "5" else {"clean_session": self._session is None}),
+        client = _Client(
+            self.version, client_id, self._options.transport, self.batches, durable=self._session is not None
         )
-        client.max_inflight_messages_set(IN_FLIGHT)
         if self._options.username is not None:
             password = self._options.password
             client.username_pw_set(self._options.username, password.reveal() if password else None)
@@ -103,11 +129,9 @@ class Link:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        client.on_subscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
-        client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._put(_Ack(mid, _failures(codes)))
+        client.on_subscribe = lambda _c, _u, mid, codes, _p: self._inbox.append(_Ack(mid, _failures(codes)))
+        client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._inbox.append(_Ack(mid, _failures(codes)))
         client.on_socket_register_write = _leave_writing_to_the_thread
-        client.on_socket_open = _send_at_once
         return client
 
     # --- the network thread ------------------------------------------------------------------------------------------
@@ -117,8 +141,8 @@ class Link:
             self._connect()
             if self._abandoned.is_set():
                 self._client.disconnect()
-            while self._client.loop(1.0) == MQTT_ERR_SUCCESS:
-                self._read_on()
+            while wire := self.wire:
+                self._turn(wire)
         except BrokerError as error:
             self._error = error
         except (OSError, ValueError) as error:
@@ -126,13 +150,41 @@ class Link:
         finally:
             self._call(self._finish)
 
-    def _read_on(self) -> None:
-        """Read what else is there, and then wake the loop once: a turn of paho's is one packet and a select."""
+    def _turn(self, wire: Wire) -> None:
+        """Read what is there, write what can be written. What is left unwritten after that waits for the socket."""
+        client = self._client
+        blocked: list[Wire | socket.socket] = [wire] if wire.unsent or client.want_write() else []
+        either: list[Wire | socket.socket] = [wire, self._woken]
+        seconds = 0 if wire.pending() else LOOK
+        readable, _, _ = select.select(either, blocked, [], seconds)
+        if self._woken in readable:
+            self._woken.recv(READ)
+        if wire in readable or not seconds:
+            self._read(wire)
+        if client.want_write():
+            client.loop_write()
+        wire.flush(self.batches.packets)
+        client.loop_misc()
+
+    def _read(self, wire: Wire) -> None:
+        """Read what is there, and then wake the loop once."""
+        self._client.loop_read()
         for _ in range(BURST):
-            before = self._received
-            if self._client.loop_read() != MQTT_ERR_SUCCESS or self._received == before:
+            if not wire.ready:
                 break
+            self._client.loop_read()
         self._plan_drain()
+
+    def _wake(self) -> None:
+        """Have the network thread look what there is to write. For any thread."""
+        with suppress(OSError):  # awake already, or gone
+            self._waker.send(b"\0")
+
+    @property
+    def wire(self) -> Wire | None:
+        """While it is connected."""
+        wire = self._client.socket()
+        return wire if isinstance(wire, Wire) else None
 
     def _connect(self) -> None:
         options = self._options
@@ -158,7 +210,7 @@ class Link:
             return
         self._accepted = True
         self.max_outgoing = getattr(properties, "MaximumPacketSize", None)
-        self._receive_maximum = getattr(properties, "ReceiveMaximum", IN_FLIGHT)
+        self.batches.window = min(getattr(properties, "ReceiveMaximum", IN_FLIGHT), MOST)
         self._call(self._set_opened)
 
     def _on_disconnect(
@@ -174,14 +226,6 @@ class Link:
         else:
             self._error = broker_reasons.refused(address, broker_reasons.NO_ANSWER)
 
-    def _on_publish(
-        self, _client: Client, _userdata: object, mid: int, code: ReasonCode, _p: Properties | None
-    ) -> None:
-        self._received += 1
-        failure = str(code) if code.is_failure else ""
-        if not self._batches.acknowledge(mid, failure):
-            self._put(_Ack(mid, (failure,)))
-
     def _drop(self, message: MQTTMessage) -> None:
         """What is never handed on is acknowledged here: a broker stops after a number of open ones."""
         self.dropped += 1
@@ -194,7 +238,7 @@ class Link:
             return self._drop(message)
         if len(message.payload) + len(topic) > self._max_packet:
             return self._drop(message)
-        self._put(
+        self._inbox.append(
             Message(
                 topic,
                 bytes(message.payload),
@@ -210,10 +254,6 @@ class Link:
             self._drained.clear()
             self._drained.wait(0.1)
         return None
-
-    def _put(self, item: Message | _Ack) -> None:
-        self._received += 1
-        self._inbox.append(item)
 
     def _plan_drain(self) -> None:
         if self._inbox and not self._drain_planned:
@@ -241,13 +281,10 @@ class Link:
 
     def _acknowledge(self, ack: _Ack) -> None:
         future = self._pending.get(ack.mid)
-        if future is None:
-            self._batches.acknowledge(ack.mid, "".join(ack.failures[:1]))  # it came before its id was known
-        elif not future.done():
+        if future is not None and not future.done():
             future.set_result(ack.failures)
 
     def _set_opened(self) -> None:
-        self.slots = asyncio.Semaphore(self._receive_maximum if self._narrow else OUTSTANDING)
         if not self.opened.done():
             self.opened.set_result(None)
 
@@ -261,45 +298,19 @@ class Link:
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(gone(error))
-        self._batches.lost(gone(error))
-
-    async def publish(
-        self, topic: str, payload: bytes, qos: int, *, retain: bool, correlation_data: bytes | None
-    ) -> tuple[str, ...]:
-        properties = None
-        if correlation_data is not None and self.version == "5":
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.CorrelationData = correlation_data
-        async with self.slots, self._within_reason():
-            return await self._acknowledged(lambda: self._client.publish(topic, payload, qos, retain, properties).mid)
+        self.batches.lost(gone(error))
+        self._woken.close()
+        self._waker.close()
 
     async def publish_many(self, messages: Sequence[Message]) -> list[str]:
         """For each message why it was refused, or ""."""
-        if self._narrow:
-            single = (self.publish(m.topic, m.payload, m.qos, retain=m.retain, correlation_data=None) for m in messages)
-            return [failures[0] for failures in await asyncio.gather(*single)]
-        async with self._within_reason():
-            return await self._batches.publish(messages, self._send)
-
-    @property
-    def _narrow(self) -> bool:
-        """Whether the broker takes fewer at once than paho, which cannot be told any more, would send."""
-        return self._receive_maximum < IN_FLIGHT
-
-    def _send(self, message: Message) -> int:
         if self.closed.done():
             raise gone(self._error)
-        return self._client.publish(message.topic, message.payload, message.qos, message.retain).mid
-
-    @asynccontextmanager
-    async def _within_reason(self) -> AsyncIterator[None]:
-        """Gives the connection up when acknowledgements do not come."""
         try:
-            async with asyncio.timeout(PUBLISHED):
-                yield
+            return await self.batches.publish(messages, PUBLISHED)
         except TimeoutError as error:
             self._error = broker_reasons.unacknowledged(self._options.address)
-            self._client.disconnect()
+            self._disconnect()
             raise gone(self._error) from error
 
     async def subscribe(
@@ -319,6 +330,7 @@ class Link:
         for message in messages:
             if isinstance(message.ticket, tuple) and message.ticket[0] is self:
                 self._client.ack(message.ticket[1], message.qos)
+        self._wake()
 
     async def unsubscribe(self, filters: Sequence[str]) -> tuple[str, ...]:
         return await self._granted(lambda: self._client.unsubscribe(list(filters))[1])
@@ -334,6 +346,7 @@ class Link:
         mid = None if self.closed.done() else send()
         if mid is None:
             raise gone(self._error)
+        self._wake()
         future: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
         self._pending[mid] = future
         try:
@@ -345,28 +358,34 @@ class Link:
         """Say goodbye, so that no will is sent; a broker that does not take it in time is left without."""
         self._abandoned.set()
         if not self.closed.done():
-            self._client.disconnect()
+            self._disconnect()
             await asyncio.wait([self.closed], timeout=GOODBYE)
         if not self.closed.done():
             self._finish()
-            if sock := self._client.socket():
-                sock.close()
+            if wire := self.wire:
+                wire.close()
+
+    def _disconnect(self) -> None:
+        self._client.disconnect()
+        self._wake()
 
 
 def _failures(codes: Sequence[ReasonCode]) -> tuple[str, ...]:
     return tuple(str(code) if code.is_failure else "" for code in codes)
 
 
+def _failure(code: int) -> str:
+    """The name of the reason that a PUBACK tells."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+    except KeyError:
+        return f"reason code {code}"
+
+
 def gone(error: BrokerError | None) -> BrokerUnreachableError:
     if error is None:
         return BrokerUnreachableError("There is no connection to the MQTT broker.", cure="It is tried again.")
     return BrokerUnreachableError(error.message, cure=error.cure)
-
-
-def _send_at_once(_client: Client, _userdata: object, sock: object) -> None:
-    """Without this, Nagle and the broker's delayed acknowledgements hold a stream of small publishes back by 40 ms."""
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _leave_writing_to_the_thread(_client: Client, _userdata: object, _socket: object) -> None:

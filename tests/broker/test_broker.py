@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mqtt_bridge.broker import Broker, BrokerOptions, Will
-from mqtt_bridge.broker_link import OUTSTANDING
+from mqtt_bridge.broker_batch import IN_FLIGHT, MOST
 from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerUnreachableError
 from tests.broker.inbox import Inbox, until
@@ -89,7 +89,8 @@ async def test_the_will_is_for_the_lost_only(mosquitto: Mosquitto) -> None:
         async with Broker(mosquitto.options, will=Will("will/lost", b"offline")) as lost:
             await lost.wait_connected()
             assert lost._link
-            sock = lost._link._client.socket()
+            assert lost._link.wire
+            sock = lost._link.wire.inner
             assert isinstance(sock, socket.socket)
             sock.shutdown(socket.SHUT_RDWR)
             await inbox.has(1)
@@ -105,12 +106,12 @@ async def test_ten_thousand_publishes_are_paced(mosquitto: Mosquitto) -> None:
             nonlocal most
             await bus.publish(f"p/{number}", b"x" * 300, retain=True)
             assert bus._link
-            most = max(most, len(bus._link._pending))
+            most = max(most, bus._link.batches.most_under_way)
 
         async with asyncio.TaskGroup() as group:
             for number in range(10_000):
                 group.create_task(publish(number))
-        assert 0 < most <= OUTSTANDING
+        assert 0 < most <= IN_FLIGHT
 
         inbox = Inbox()
         async with Broker(mosquitto.options, inbox.put) as reader:
@@ -122,8 +123,8 @@ async def test_ten_thousand_publishes_are_paced(mosquitto: Mosquitto) -> None:
 async def test_a_broker_that_stops_under_load_fails_what_it_had_not_taken(mosquitto: Mosquitto) -> None:
     async with Broker(mosquitto.options) as bus, asyncio.timeout(20):
         generation = await bus.wait_connected()
-        tasks = [asyncio.create_task(bus.publish(f"p/{n}", b"x" * 300)) for n in range(5000)]
-        await asyncio.sleep(0.1)
+        tasks = [asyncio.create_task(bus.publish(f"p/{n}", b"x" * 300)) for n in range(20_000)]
+        await asyncio.sleep(0.05)
         await mosquitto.kill()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         lost = [outcome for outcome in outcomes if outcome is not None]
@@ -137,7 +138,7 @@ async def test_a_broker_that_stops_under_load_fails_what_it_had_not_taken(mosqui
 async def test_a_cancelled_publish_gives_its_turn_back(mosquitto: Mosquitto) -> None:
     async with Broker(mosquitto.options) as bus:
         await bus.wait_connected()
-        for _ in range(OUTSTANDING + 10):
+        for _ in range(MOST + 10):
             task = asyncio.create_task(bus.publish("t", b"x"))
             await asyncio.sleep(0)
             task.cancel()
@@ -146,7 +147,7 @@ async def test_a_cancelled_publish_gives_its_turn_back(mosquitto: Mosquitto) -> 
         async with asyncio.timeout(5):
             await bus.publish("t", b"x")
         assert bus._link
-        assert bus._link._pending == {}
+        assert not bus._link.batches.open
 
 
 async def test_a_reader_that_raises_loses_no_acknowledgement(mosquitto: Mosquitto) -> None:
