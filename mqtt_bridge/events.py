@@ -90,6 +90,12 @@ class Events:
         """What is wrong with journal or outbox at present; empty: nothing."""
         return self.journal.stats.problem or self.outbox.problem
 
+    @property
+    def healthy(self) -> bool:
+        """Whether journal, outbox and listeners work. WEBSOCKET's troubles are its sites', which are judged apart."""
+        listeners = (info for name, info in self.info().items() if name != "WEBSOCKET")
+        return not self.problem and all(info.status != "problem" for info in listeners)
+
 
 class _Run:
     """A listener's `run` as a supervised part; how it failed shows in its health."""

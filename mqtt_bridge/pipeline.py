@@ -105,6 +105,11 @@ class Pipeline:
             self.intakes[name] = EventIntake(name, self._settings, self._hand_over, self._journal.cursor)
         return self.intakes[name]
 
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Reports by listener that wait to be written down."""
+        return dict(self._waiting)
+
     # --- in ----------------------------------------------------------------------------------------------------------
 
     async def _hand_over(self, intake: EventIntake, reports: Sequence[Report], cursors: Mapping[str, str]) -> None:

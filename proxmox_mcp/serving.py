@@ -23,6 +23,7 @@ from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import Settings, load
 from mqtt_bridge.statedir import LocalOwner, broker_options, local_owner
 from mqtt_bridge.topics import Topics
+from proxmox_mcp.event_metrics import event_rows
 from proxmox_mcp.metrics import Metrics, Row
 from proxmox_mcp.server import ProxmoxServer, build_server, run_stdio
 from proxmox_mcp.state import Fallback, State
@@ -121,13 +122,14 @@ class Served:
 
 
 def healthy(bridge: "Bridge") -> bool:
-    """What /health says: the broker takes what we publish, and at least one site answers."""
+    """What /health says: the broker takes what we publish, a site answers, and events come in and are written down."""
     states = [inventory.pulse.status for inventory in bridge.pollers.inventories.values()]
-    return bridge.broker.connected and any(state not in (None, "offline") for state in states)
+    polled = any(state not in (None, "offline") for state in states)
+    return bridge.broker.connected and polled and bridge.events.healthy
 
 
 def bridge_rows(bridge: "Bridge") -> list[Row]:
-    """Polls and publishes, for /metrics."""
+    """Polls, publishes and events, for /metrics."""
     stats = bridge.pollers.retained.stats
     text = "Publishes of retained topics, by outcome"
     rows = [
@@ -141,7 +143,7 @@ def bridge_rows(bridge: "Bridge") -> list[Row]:
             Row("proxmox_polls_total", "counter", "Polls of a site", pulse.polls, labels),
             Row("proxmox_failed_polls_total", "counter", "Polls that brought nothing", pulse.failed_polls, labels),
         ]
-    return rows
+    return [*rows, *event_rows(bridge.events)]
 
 
 @asynccontextmanager
