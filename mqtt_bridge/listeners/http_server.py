@@ -1,7 +1,8 @@
 """An HTTP server for what strangers can reach: one request a connection, bounded in number and time.
 
 aiohttp alone waits for ever for the head of a request, and takes connections until no files are left. So connections
-are accepted here: when all places are taken, the longest silent one makes room, and otherwise the kernel's queue waits.
+are accepted here. When all places are taken, who is silent makes room (`places`); those who wait meanwhile get their
+turn by what their source has already, so that a crowd from one address does not stand before the others.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,10 +18,14 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from mqtt_bridge.listeners.places import Places, Seat
+
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024  # connections that wait in the kernel
 GRACE = 1.0  # seconds that a silent connection may keep its place while others wait
+WAITING = 256  # accepted connections that wait for a place; further ones wait in the kernel
+LOOK = 0.02  # seconds between two looks for a place while somebody waits
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
@@ -38,12 +44,20 @@ class Limits:
 
 @dataclass(eq=False, slots=True)
 class _Connection:
-    since: float
+    seat: Seat | None = None
     task: asyncio.Task[None] | None = None
     transport: asyncio.BaseTransport | None = None
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     served: bool = False
-    busy: bool = False
+
+    @property
+    def busy(self) -> bool:
+        return self.seat is not None and self.seat.busy
+
+    def occupy(self, busy: bool) -> None:
+        """Whether we are at work for it."""
+        if self.seat:
+            self.seat.busy = busy
 
     def abort(self) -> None:
         """Close it without another word; before the TLS handshake is done there is only its task."""
@@ -83,6 +97,8 @@ class HttpServer:
         self._tls = tls
         self._sockets: list[socket.socket] = []
         self._open: dict[_Connection, None] = {}
+        self._places = Places(self.limits.connections)
+        self._waiting: deque[tuple[socket.socket, str]] = deque()
         self._by_protocol: dict[Any, _Connection] = {}
         self._protocols: _Protocols
 
@@ -123,6 +139,7 @@ class HttpServer:
     async def serve(self) -> None:
         """Accept until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._look())
             for listening in self._sockets:
                 group.create_task(self._accept(listening))
 
@@ -143,27 +160,40 @@ class HttpServer:
     def _close_sockets(self) -> None:
         for listening in self._sockets:
             listening.close()
+        while self._waiting:
+            self._waiting.pop()[0].close()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._room()
+            while len(self._waiting) >= WAITING:
+                await asyncio.sleep(LOOK)
             try:
-                peer, _ = await loop.sock_accept(listening)
+                peer, address = await loop.sock_accept(listening)
             except OSError as error:  # the peer is gone already, or there are no files left
                 await asyncio.sleep(0.5 if error.errno in _NO_FILES else 0)
                 continue
-            connection = _Connection(loop.time())
+            self._waiting.append((peer, str(address[0])))
+            self._admit()
+
+    async def _look(self) -> None:
+        """Places also become free by time alone."""
+        while True:
+            await asyncio.sleep(LOOK)
+            self._admit()
+
+    def _admit(self) -> None:
+        """Who waits, as long as there are places: whose source has fewest, of those the first."""
+        while self._waiting:
+            peer, source = min(self._waiting, key=lambda one: self._places.held(one[1]))
+            if self._places.find(source):
+                return
+            self._waiting.remove((peer, source))
+            connection = _Connection()
+            connection.seat = Seat(source, lambda it=connection: self._drop(it, "too many connections"), grace=GRACE)  # type: ignore[misc]
+            self._places.seat(connection.seat)
             self._open[connection] = None
             connection.task = asyncio.create_task(self._take(connection, peer))
-
-    async def _room(self) -> None:
-        """Wait for a free place; who has been silent longest gives his."""
-        while len(self._open) >= self.limits.connections:
-            oldest = next((one for one in self._open if not one.busy), None)
-            if oldest and asyncio.get_running_loop().time() - oldest.since > GRACE:
-                self._drop(oldest, "too many connections")
-            await asyncio.sleep(0.01)
 
     async def _take(self, connection: _Connection, peer: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -213,13 +243,16 @@ class HttpServer:
 
     def _forget(self, connection: _Connection) -> None:
         self._open.pop(connection, None)
+        if connection.seat:
+            self._places.leave(connection.seat)
         for timer in connection.timers:
             timer.cancel()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = self._by_protocol.get(request.protocol)
         if connection:
-            connection.served = connection.busy = True
+            connection.served = True
+            connection.occupy(True)
         try:
             response = await self._handler(request)
         except ConnectionError:  # the sender went away
@@ -234,7 +267,7 @@ class HttpServer:
         """Count the connection of `request` among the silent ones again: its answer is held back on purpose."""
         connection = self._by_protocol.get(request.protocol)
         if connection:
-            connection.busy = False
+            connection.occupy(False)
 
 
 def _quiet() -> logging.Logger:

@@ -37,8 +37,11 @@ def text_of(head: Message, name: str, limit: int = 200) -> str:
 
 
 def sender(head: Message) -> tuple[str, str]:
-    """Name and address of From, the address in lower case."""
-    name, address = parseaddr(text_of(head, "From", 500))
+    """Name and address of From, the address in lower case; both empty where it cannot be read."""
+    try:
+        name, address = parseaddr(text_of(head, "From", 500))
+    except (RecursionError, IndexError):  # hundreds of brackets, and what else Python's parser does not expect
+        return "", ""
     return name, address.casefold()
 
 

@@ -9,7 +9,7 @@ never ends, lets a sender stay that reads no answers, and looks its own name up 
 import asyncio
 import hmac
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,12 +17,13 @@ from typing import Any
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from mqtt_bridge.listeners.places import Places, Seat
 from mqtt_bridge.listeners.sources import Sources
 from mqtt_bridge.settings.listening import SmtpInSettings
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS, PER_SOURCE = 50, 20
+CONNECTIONS, PER_SOURCE = 50, 20  # beyond them, who is silent for a second makes room
 COMMAND, DATA = 60.0, 120.0  # seconds: between two commands, and for a whole mail
 LONGEST_TALK = 600.0  # seconds that one connection may last
 IN_FLIGHT = 64 * 1024 * 1024  # bytes of unfinished mails of all connections together
@@ -44,7 +45,8 @@ class Doors:
     settings: SmtpInSettings
     take: Take
     reject: Callable[[str], None]
-    open: dict["Conversation", str] = field(default_factory=dict)
+    open: set["Conversation"] = field(default_factory=set)
+    places: Places = field(default_factory=lambda: Places(CONNECTIONS, PER_SOURCE))
     in_flight: int = 0
     refused_login: bool = False
 
@@ -57,7 +59,7 @@ class Doors:
         """Reason and answer for who may not come in; None: welcome."""
         if not self._everybody and not self._sources.allows(ip):
             return "source not allowed", "554 5.7.1 This address may not send mail here (EVENT_SMTP_ALLOWED_SOURCES)"
-        if len(self.open) >= CONNECTIONS or Counter(self.open.values())[ip] >= PER_SOURCE:
+        if self.places.find(ip):
             return "too many connections", "421 4.7.0 Too many connections, try again later"
         return None
 
@@ -135,7 +137,7 @@ class Conversation(SMTP):
         self._received, self._too_large = 0, False
         self._held = 0
         self._finished: asyncio.Future[bytes | None] | None = None
-        self._welcome = False
+        self._seat: Seat | None = None  # None: not welcome
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,22 +152,24 @@ class Conversation(SMTP):
             transport.write(answer.encode() + b"\r\n")
             transport.close()
             return
-        self._welcome = True
-        self._doors.open[self] = ip
+        self._seat = Seat(ip, lambda: self._cut_off("too many connections"))
+        self._doors.places.seat(self._seat)
+        self._doors.open.add(self)
         self._end = self.loop.call_later(LONGEST_TALK, self._timeout_cb)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._welcome:
+        if self._seat is None:
             return
-        self._doors.open.pop(self, None)
+        self._doors.open.discard(self)
+        self._doors.places.leave(self._seat)
         self._release()
         if self._end:
             self._end.cancel()
         super().connection_lost(error)
 
     def eof_received(self) -> bool | None:
-        return super().eof_received() if self._welcome else False
+        return super().eof_received() if self._seat else False
 
     def _timeout_cb(self) -> None:
         """Cut off: a polite close would wait for a sender that reads nothing."""
@@ -181,9 +185,11 @@ class Conversation(SMTP):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if not self._welcome:
+        if self._seat is None:
             return
         if self._mail is None:
+            if b"\n" in data:
+                self._seat.heard()
             super().data_received(data)
             return
         seen = max(0, len(self._mail) - len(_END))
@@ -234,13 +240,24 @@ class Conversation(SMTP):
         self._reset_timeout(DATA)
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         try:
-            mail = await self._finished
-            self._reset_timeout()
-            answer = await self._answer(mail)
+            answer = await self._received_and_answered(self._finished)
         finally:
             self._release()
         self._set_post_data_state()  # type: ignore[no-untyped-call]
         await self.push(answer)
+
+    async def _received_and_answered(self, finished: "asyncio.Future[bytes | None]") -> str:
+        """Who is in the middle of a mail gives up his place after those who are not; who waits for us, never."""
+        assert self._seat  # noqa: S101 -- it talks
+        self._seat.rank = 1
+        try:
+            mail = await finished
+            self._seat.busy = True
+            self._reset_timeout()
+            return await self._answer(mail)
+        finally:
+            self._seat.rank, self._seat.busy = 0, False
+            self._seat.heard()
 
     async def _answer(self, mail: bytes | None) -> str:
         if mail is None or len(mail) > self._doors.settings.max_size:

@@ -3,15 +3,17 @@
 import asyncio
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from mqtt_bridge.listeners.places import Places, Seat
 from mqtt_bridge.listeners.sources import Sources
 from mqtt_bridge.listeners.syslog_backlog import Backlog, Message
 from mqtt_bridge.listeners.syslog_frames import Frame, Framer
+
+SETTLED = 60.0  # seconds that a connection which has brought a message may be silent while others want its place
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Streams:
         self._backlog = backlog
         self._servers: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
-        self._by_source: Counter[str] = Counter()
+        self._places = Places(self.limits.connections, self.limits.per_source)
         self._sweep: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,26 +69,24 @@ class Streams:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def admit(self, connection: "_Connection", sender: str) -> bool:
-        """Whether it may stay. Counted when not."""
-        if not self._sources.allows(sender):
-            reason = "source not allowed"
-        elif len(self._connections) >= self.limits.connections:
-            reason = "too many connections"
-        elif self._by_source[sender] >= self.limits.per_source:
-            reason = "too many connections of one source"
-        else:
-            self._connections.add(connection)
-            self._by_source[sender] += 1
-            return True
-        self.reject(reason, 1)
-        return False
+    def admit(self, connection: "_Connection", sender: str) -> Seat | None:
+        """Its place; None, and counted, when it may not stay."""
+        reason = self._places.find(sender) if self._sources.allows(sender) else "source not allowed"
+        if reason:
+            self.reject(reason, 1)
+            return None
+        seat = Seat(sender, lambda: self._oust(connection))
+        self._places.seat(seat)
+        self._connections.add(connection)
+        return seat
 
-    def leave(self, connection: "_Connection", sender: str) -> None:
+    def leave(self, connection: "_Connection", seat: Seat) -> None:
         self._connections.discard(connection)
-        self._by_source[sender] -= 1
-        if not self._by_source[sender]:
-            del self._by_source[sender]
+        self._places.leave(seat)
+
+    def _oust(self, connection: "_Connection") -> None:
+        self.reject("too many connections", 1)
+        connection.close()
 
     def take(self, frames: Sequence[Frame], sender: str) -> None:
         """When that fills the backlog, no connection is read until there is room."""
@@ -116,6 +116,7 @@ class _Connection(asyncio.Protocol):
         self._framer = Framer()
         self._clock = asyncio.get_running_loop().time
         self._transport: asyncio.Transport | None = None  # None: not admitted, or gone
+        self._seat: Seat | None = None
         self._sender = ""
         self._heard = self._begun = self._clock()
 
@@ -123,7 +124,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- that is what servers of streams make
         peer = transport.get_extra_info("peername")
         self._sender = str(peer[0]) if peer else ""
-        if not self._streams.admit(self, self._sender):
+        self._seat = self._streams.admit(self, self._sender)
+        if self._seat is None:
             transport.abort()
             return
         self._transport = transport
@@ -131,13 +133,16 @@ class _Connection(asyncio.Protocol):
         self._streams.take((), self._sender)
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None:
+        if self._transport is None or self._seat is None:
             return
         self._heard = self._clock()
         was = self._framer.unfinished
         frames = self._framer.feed(data)
         if frames or not was:
             self._begun = self._heard
+        if frames:
+            self._seat.rank, self._seat.grace = 1, SETTLED
+            self._seat.heard()
         self._streams.take(frames, self._sender)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -171,8 +176,8 @@ class _Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        if self._transport is None:
+        if self._transport is None or self._seat is None:
             return
         self._transport = None
-        self._streams.leave(self, self._sender)
+        self._streams.leave(self, self._seat)
         self._streams.take(self._framer.end(), self._sender)
