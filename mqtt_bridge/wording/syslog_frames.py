@@ -13,6 +13,12 @@ from mqtt_bridge.wording import syslog_time as clock
 from mqtt_bridge.wording.syslog_json import read_json
 
 LINE_LIMIT: Final = 8192
+_DMESG_FRACTION: Final = 7  # `dmesg --time-format iso` writes a comma and microseconds
+_FACILITY: Final = re.compile(r"(?:kern|user|daemon|auth|syslog) {0,4}:(?P<level>[a-z]{3,6}) {0,3}: (?=\[)")
+_LEVELS: Final[dict[str, int]] = {
+    "emerg": 0, "alert": 1, "crit": 2, "critical": 2, "err": 3, "error": 3, "warn": 4, "warning": 4, "notice": 5,
+    "info": 6, "informational": 6, "debug": 7, **{str(number): number for number in range(8)},
+}  # fmt: skip
 _FAR: Final = 4e9
 _PRIORITY: Final = re.compile(r"(?:\d{1,6} )?<(\d{1,3})>")
 _RFC5424: Final = re.compile(
@@ -105,7 +111,7 @@ def read_frame(raw: str | bytes, now: float | None = None) -> Frame:
     if text.startswith("{"):
         told = read_json(text)
         if told:
-            return _from_json(told)
+            return _from_json(told, now)
     now = time.time() if now is None else now
     found = _PRIORITY.match(text)
     if not found:
@@ -115,17 +121,18 @@ def read_frame(raw: str | bytes, now: float | None = None) -> Frame:
     return modern or replace(_timed(rest, now), priority=priority)
 
 
-def _from_json(told: dict[str, str]) -> Frame:
-    priority = told.get("priority", "")
-    at = told.get("at")
-    return Frame(
-        message=_unstamped(told.get("message", "")),
-        program=_program(told.get("program", "")),
-        host=short_host(told.get("host")),
-        pid=told.get("pid"),
-        priority=int(priority) if priority.isdigit() else None,
-        at=float(at) if at else None,
-    )
+def _from_json(told: dict[str, str], now: float | None) -> Frame:
+    """What a JSON line tells; where it names no program, its message may be a whole line itself."""
+    stamp = told.get("at")
+    at = float(stamp) if stamp else None
+    priority = _LEVELS.get(told.get("priority", "").lower())
+    host, message = short_host(told.get("host")), told.get("message", "")
+    if "program" not in told:
+        inner = read_frame(message, now) if not message.startswith("{") else Frame(message)
+        return replace(
+            inner, host=inner.host or host, priority=inner.priority if priority is None else priority, at=inner.at or at
+        )
+    return Frame(_unstamped(message), _program(told["program"]), host, told.get("pid"), priority, at)
 
 
 def _rfc5424(text: str, priority: int | None) -> Frame | None:
@@ -156,14 +163,21 @@ def _timed(text: str, now: float) -> Frame:
     found = clock.BRACKETED.match(text)
     if found:
         return Frame(text[found.end() :], "kernel", at=clock.classic_time(found, now))
-    found = clock.SINCE_BOOT.match(text)
-    return _since_boot(text[found.end() :]) if found else _untimed(text)
+    found = _FACILITY.match(text)
+    level = _LEVELS.get(found["level"]) if found else None
+    rest = text[found.end() :] if found else text
+    since = clock.SINCE_BOOT.match(rest)
+    if since:
+        return replace(_since_boot(rest[since.end() :]), priority=level)
+    return Frame(rest, "kernel", priority=level) if found else _untimed(text)
 
 
 def _digits(text: str, now: float) -> Frame:
     """The same for a line that begins with a digit: ISO 8601, `5月 17 …`, seconds, or only a clock."""
     found = clock.ISO.match(text)
     if found:
+        if len(found["comma"] or "") == _DMESG_FRACTION and found["comma"][0] == "," and found["zone"]:
+            return Frame(_unstamped(text[found.end() :]), "kernel", at=clock.iso_time(found))
         host_too = (found["comma"] or ".")[0] == "." and not found[0].rstrip().endswith(":")
         return _tagged(text[found.end() :], host_too=host_too, at=clock.iso_time(found))
     found = clock.CLOCK.match(text)
@@ -179,10 +193,12 @@ def _digits(text: str, now: float) -> Frame:
 
 
 def _since_boot(text: str) -> Frame:
-    """What dmesg prints; some consoles put a host and `kernel:` behind the time."""
+    """What dmesg prints; some consoles, and journalctl's short-monotonic, put a host and a tag behind the time."""
     found = _TAG.match(text)
-    if found and found["program"] == "kernel":
-        return Frame(text[found.end() :], "kernel", short_host(found["host"]))
+    if found and (found["program"] == "kernel" or (found["host"] and found["pid"])):
+        return Frame(
+            _unstamped(text[found.end() :]), _program(found["program"]), short_host(found["host"]), found["pid"]
+        )
     return Frame(text, "kernel")
 
 

@@ -39,15 +39,16 @@ _CEPH: Final = Family((*storage.CEPH,))
 _AUTH: Final = Family((*auth.AUTH, *auth.CHATTER))
 _CRON: Final = Family((*auth.AUTH, *system.CRON_MAIL))
 _CLOCK: Final = Family(system.CLOCKS)
-_LVM: Final = Family(storage.STORAGE, quiet=False)
+_LVM: Final = Family(storage.STORAGE)
+_DEBIAN: Final = Family((*storage.STORAGE, *auth.AUTH))
 _NETWORKD: Final = Family(kernel.NETWORK)
 
 _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     (("pvedaemon pveproxy pvescheduler pve-guests qm pct pvesh vzdump pvesr pveum pveupdate pveam pvecm pvenode pvesm "
-     "spiceproxy pve-firewall IPCC.xs QEMU task pvepw-logger qmrestore pve-lxc pmgdaemon proxmox-firewall"), _DAEMON),
+     "spiceproxy IPCC.xs QEMU task pvepw-logger qmrestore pve-lxc pmgdaemon proxmox-firewall"), _DAEMON),
     ("qmeventd pvebanner pve-daily-update pveversion rrdcached pvefw-logger", Family((*_COMMON, *kernel.FIREWALL, *guests.CHATTER))),
     ("lxc-start lxc lxcfs lxc-monitord", Family((*guests.GUESTS, *_LXC))),
-    ("pvestatd", _STATS),
+    ("pvestatd pve-firewall", _STATS),
     ("pve-ha-crm pve-ha-lrm", _HA),
     ("pmxcfs pve-cluster", Family(cluster.PMXCFS)),
     ("corosync corosync-qdevice", Family(cluster.COROSYNC)),
@@ -59,11 +60,15 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     ("sshd sshd-session sshd-auth sudo su login polkitd pam dropbear systemd-user", _AUTH),
     (("CRON cron crond anacron postfix/smtpd postfix/smtp postfix/qmgr postfix/pickup postfix/cleanup postfix/local "
      "postfix/master postfix/anvil postfix postfix/bounce postfix/error postfix/postfix-script dbus-daemon dhclient rsyslogd fstrim apt"), _CRON),
+    (("ModemManager udisksd blkmapd rpcbind rpc.statd rpc.mountd rpc.nfsd rpc.idmapd sm-notify nfsdcld iscsid multipathd zfs zpool "
+      "avahi-daemon irqbalance thermald acpid haveged rngd ksmtuned lldpd snmpd dnsmasq frr zebra watchfrr bgpd ospfd "
+      "dbus dbus-broker logrotate apt-get apt.systemd.daily unattended-upgrade ifreload rsync nut-monitor upsmon containerd dockerd "
+      "netavark pve-lxc-syscalld lvm2-activation kexec-load vnstatd fail2ban-server fail2ban-client wpa_supplicant"), _DEBIAN),
     ("smartd", Family(storage.SMARTD)),
     ("zed zfs-zed", Family(storage.ZED)),
     ("mdadm mdmonitor", Family(storage.MDADM)),
     ("ceph-mon ceph-osd ceph-mgr ceph-mds ceph", _CEPH),
-    ("dmeventd lvm", _LVM),
+    ("dmeventd lvm vgs lvs", _LVM),
     ("proxmox-backup-proxy proxmox-backup-api proxmox-backup-manager proxmox-backup proxmox-daily-update sg-tape-cmd",
      Family((*auth.AUTH, *system.PBS, *storage.STORAGE))),
 )  # fmt: skip

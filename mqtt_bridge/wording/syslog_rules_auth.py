@@ -9,6 +9,7 @@ AUTH: tuple[Row, ...] = (
     row("auth.failed", "authentication failure", r"(?:rhost=(?P<rhost>\S*))?", "A login failed"),
     row("auth.failed", "more authentication failure", "", "Logins failed"),
     row("auth.succeeded", "successful auth for user", r"successful auth for user '?(?P<user>[^'\s]+)", "{user} logged in"),
+    row("auth.succeeded", "uthentication succe", r"uthentication succe(?:ssful|eded)[^\n]{0,40}?(?:user[:= ]{1,3}'?(?P<user>[^'\s),;]+))?", "{user} logged in"),
     row("auth.succeeded", "successful openid login", r"for user '?(?P<user>[^'\s]+)", "{user} logged in"),
     row("auth.failed", "Failed password for", r"Failed password for (?:invalid user )?(?P<user>.{0,100}?) from (?P<rhost>\S+)",
         "SSH login of {user} failed from {rhost}"),

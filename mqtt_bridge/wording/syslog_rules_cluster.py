@@ -8,23 +8,29 @@ pve-ha-manager (Manager.pm, NodeStatus.pm, Fence.pm, LRM.pm, CRM.pm, watchdog-mu
 from mqtt_bridge.wording.syslog_row import NODE, VMID, Row, noise, row
 
 _SID = rf"(?P<service>(?:vm|ct):{VMID})"
+_FROM = r"state changed from '(?P<old>\w+)' (?:=>|to)"
+_ON_NODE = rf"(?: {{1,4}}\(node = {NODE})?"
 
 QUORUM: tuple[Row, ...] = (
     row("quorum.lost", "lost quorum", "", "The cluster has no quorum"),
+    row("quorum.lost", "uorum ", r"[Qq]uorum (?:is |was |has been )?lost\b", "The cluster has no quorum"),
     row("quorum.lost", "non-primary component", "", "The cluster has no quorum"),
-    row("quorum.lost", "Quorum lost", "", "The cluster has no quorum"),
-    row("quorum.lost", "uorum is lost", "", "The cluster has no quorum"),
     row("quorum.lost", "Activity suspended", r"Activity suspended on this node|Quorum", "The cluster has no quorum"),
     row("quorum.ok", "node has quorum", "", "The cluster has quorum"),
     row("quorum.ok", "within the primary component", "", "The cluster has quorum"),
-    row("quorum.ok", "uorum acquired", "", "The cluster has quorum"),
-    row("quorum.ok", "uorate", r"[Qq]uorum (?:regained|reached)|now quorate", "The cluster has quorum"),
+    row(
+        "quorum.ok",
+        "uorum ",
+        r"[Qq]uorum (?:is |was |has been )?(?:re)?(?:acquired|gained|reached|stored|established)\b",
+        "The cluster has quorum",
+    ),
+    row("quorum.ok", "now quorate", "", "The cluster has quorum"),
 )
 PMXCFS: tuple[Row, ...] = (
     *QUORUM,
     row("cluster.membership.changed", "members: ", r"members: (?P<members>[\d/, ]+)", "Members of the cluster: {members}"),
     row("cluster.membership.changed", "members[", "", "The members of the cluster changed"),
-    *noise("received sync request", "cpg_send_message retr", "received all states", "all data is up to date"),
+    *noise("RRD update error", "RRDC update error", "RRD create error", "received sync request", "cpg_send_message retr", "received all states", "all data is up to date"),
     row("cluster.filesystem.error", "crit: ", r"\[(?P<part>\w+)\] crit: (?P<error>[^\n]*)", "The cluster file system fails: {error}"),
     row("cluster.filesystem.error", "can't initialize service", "", "The cluster file system can't reach corosync"),
     row("cluster.filesystem.error", "unable to acquire pmxcfs lock", "", "The cluster file system did not start"),
@@ -61,7 +67,7 @@ COROSYNC: tuple[Row, ...] = (
     row("cluster.membership.changed", "leave message", "", "A node left the cluster"),
     row("cluster.membership.changed", "was shut down by sysadmin", r"Node (?P<peer>\d+)", "Node {peer} left the cluster"),
     row("syslog.message", "Retransmit List", "", "corosync has to send again", "warning", ok=False),
-    row("syslog.message", "was not scheduled", r"for (?P<milliseconds>[\d.]+) ms", "corosync got no processor for {milliseconds} ms", "warning", ok=False),
+    row("node.status.slow", "was not scheduled", r"for (?P<milliseconds>[\d.]+) ms", "corosync got no processor for {milliseconds} ms"),
     row("syslog.message", "sendmsg", r"failed", "corosync can't send", "warning", ok=False),
     row("syslog.message", "Failed to activate", "", "", "error", ok=False),
     row("service.error", "ailed to ", r"[Ff]ailed to (?:load|initiali[sz]e|start|parse|read|bind)[^\n]*", "corosync does not start"),
@@ -70,12 +76,12 @@ COROSYNC: tuple[Row, ...] = (
     *noise("PMTUD", "best link", "Resetting MTU", "MTU changed", "ready to provide service", "downlist", "joined"),
 )  # fmt: skip
 HA: tuple[Row, ...] = (
-    row("node.fencing", "=> 'fence'", rf"node '{NODE}': state changed", "Node {node} is going to be fenced"),
-    row("node.fenced", "'fence' => 'unknown'", rf"node '{NODE}': state changed", "Node {node} was fenced"),
-    row("node.status", "state changed from", rf"node '{NODE}': state changed from '(?P<old>\w+)' => '(?P<state>unknown|gone)'",
+    row("node.fencing", "state changed from", rf"node '{NODE}': {_FROM} 'fence'", "Node {node} is going to be fenced"),
+    row("node.fenced", "state changed from 'fence'", rf"node '{NODE}': {_FROM} 'unknown'", "Node {node} was fenced"),
+    row("node.status", "state changed from", rf"node '{NODE}': {_FROM} '(?P<state>unknown|gone)'",
         "Node {node} is {state} to the HA manager", "warning", ok=False),
-    row("node.status", "state changed from", rf"node '{NODE}': state changed from '(?P<old>\w+)' => '(?P<state>online)'", "Node {node} is online"),
-    row("node.status", "state changed from", rf"node '{NODE}': state changed from '(?P<old>\w+)' => '(?P<state>\w+)'",
+    row("node.status", "state changed from", rf"node '{NODE}': {_FROM} '(?P<state>online)'", "Node {node} is online"),
+    row("node.status", "state changed from", rf"node '{NODE}': {_FROM} '(?P<state>\w+)'",
         "Node {node} is in {state}", ok=None),
     row("node.fenced", "fencing: acknowledged", rf"for node '{NODE}'", "Node {node} was fenced"),
     row("node.fenced", "fencing of node", rf"fencing of node '{NODE}' succ", "Node {node} was fenced"),
@@ -87,11 +93,11 @@ HA: tuple[Row, ...] = (
         "Guest {guest} was recovered from {from} to {node}"),
     row("ha.service.recovered", "recover service", rf"recover service '{_SID}' to [^']{{0,60}}node '{NODE}'", "Guest {guest} was recovered on {node}"),
     row("ha.service.state", "recovery node found", rf"service '{_SID}'", "Guest {guest} can't be recovered: no node for it", "error", ok=False),
-    row("ha.service.state", "state changed from", rf"service '{_SID}': state changed from '(?P<old>\w+)' to '(?P<state>error)'",
+    row("ha.service.state", "state changed from", rf"service '{_SID}': {_FROM} '(?P<state>error)'{_ON_NODE}",
         "HA gave up on guest {guest}", "error", ok=False),
-    row("ha.service.state", "state changed from", rf"service '{_SID}': state changed from '(?P<old>\w+)' to '(?P<state>fence)'",
+    row("ha.service.state", "state changed from", rf"service '{_SID}': {_FROM} '(?P<state>fence)'{_ON_NODE}",
         "HA state of guest {guest}: {state}", ok=False),
-    row("ha.service.state", "state changed from", rf"service '{_SID}': state changed from '(?P<old>\w+)' to '(?P<state>\w+)'",
+    row("ha.service.state", "state changed from", rf"service '{_SID}': {_FROM} '(?P<state>\w+)'{_ON_NODE}",
         "HA state of guest {guest}: {state}"),
     row("guest.start.failed", "unable to start service", rf"service '?{_SID}", "HA could not start guest {guest}"),
     row("guest.start.failed", "restart policy: retry", rf"service '{_SID}'", "HA tries again to start guest {guest}"),
@@ -102,7 +108,7 @@ HA: tuple[Row, ...] = (
     row("ha.service.state", "migration failed", rf"service '?{_SID}", "HA could not migrate guest {guest}", "warning", ok=False),
     row("ha.service.state", "grate service", rf"service '?{_SID}'? to node '(?P<target>[\w.-]+)", "HA migrates guest {guest} to {target}"),
     row("ha.service.state", "relocate service", rf"service '?{_SID}'? to node '(?P<target>[\w.-]+)", "HA moves guest {guest} to {target}"),
-    row("ha.service.state", "service '", rf"service '?{_SID}'?(?: -|:) (?:in error state|unhandled|resource is)", "HA: guest {guest} is in trouble", "error", ok=False),
+    row("ha.service.state", "service ", rf"service '?{_SID}'?(?: -|:| is) (?:in (?:an )?error state|unhandled|resource is)", "HA: guest {guest} is in trouble", "error", ok=False),
     row("noise", "new service", rf"adding new service '{_SID}'"),
     row("noise", "stale service", rf"removing stale service '{_SID}'"),
     row("ha.lrm.state", "status change", r"status change (?P<old>\w+) => (?P<state>lost_\w+)", "HA on this node: {state}", "warning", ok=False),
@@ -112,7 +118,7 @@ HA: tuple[Row, ...] = (
     row("node.shutdown", "shutdown LRM", "", "The node shuts down"),
     row("ha.lrm.state", "restart LRM", "", "HA on this node restarts"),
     row("watchdog.expired", "watchdog update failed", "", "The HA watchdog can't be fed"),
-    row("syslog.message", "loop take too long", r"\((?P<seconds>\d+) seconds\)", "HA loop took {seconds} s", "warning", ok=False),
+    row("node.status.slow", "loop take too long", r"\((?P<seconds>\d+) seconds\)", "A round of the HA manager took {seconds} s"),
     row("noise", "no service configured for"),
     row("noise", "watchdog"),
 )  # fmt: skip

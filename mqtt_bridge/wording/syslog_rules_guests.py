@@ -23,6 +23,7 @@ GUESTS: tuple[Row, ...] = (
     row("guest.agent.timeout", " command", rf"VM {VMID} (?:qmp|qga) command '?(?P<command>guest-[\w-]{{1,40}})'? failed - "
         r"(?P<error>[^\n]{0,200}(?:time(?:d )?out|unable to connect|not running\?)[^\n]*)", "VM {guest}: its guest agent does not answer"),
     row("guest.agent.timeout", "qmp guest-", rf"VM {VMID} qmp (?P<command>guest-\S{{1,40}}) got timeout", "VM {guest}: its guest agent does not answer"),
+    row("guest.agent.timeout", " guest-", rf"VM {VMID} (?P<command>guest-[\w-]{{1,40}}) failed - (?P<error>[^\n]{{0,200}}time(?:d )?out)", "VM {guest}: its guest agent does not answer"),
     row("guest.agent.timeout", "qga command", rf"VM {VMID} qga command", "VM {guest}: its guest agent does not answer"),
     row("guest.agent.timeout", "guest agent", rf"(?:VM {VMID}[^\n]{{0,60}})?[Gg]uest agent is not running", "VM {guest}: its guest agent does not run"),
     row("guest.agent.timeout", "qga socket", rf"VM {VMID} qga socket", "VM {guest}: its guest agent does not answer"),

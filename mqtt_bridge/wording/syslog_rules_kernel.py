@@ -89,6 +89,8 @@ NETWORK: tuple[Row, ...] = (
     row("network.link.up", "ink becomes ready", rf"{_NIC}: link becomes ready", "Link {link} is up"),
     row("network.link.down", "own", rf"(?:{_NIC}:? )?(?:NIC )?(?:Copper |Fibre |Fiber )?[Ll]ink (?:is )?[Dd]own", "Link {link} is down"),
     row("network.link.up", "p", rf"(?:{_NIC}:? )?(?:NIC )?(?:Copper |Fibre |Fiber )?[Ll]ink (?:is )?[Uu]p\b", "Link {link} is up"),
+    row("network.link.down", "link change old", rf"{_NIC}: [^\n]{{0,40}}link change old \d+ new 0\b", "Link {link} is down"),
+    row("network.link.up", "link change old", rf"{_NIC}: [^\n]{{0,40}}link change old", "Link {link} is up"),
     row("network.link.down", "ost carrier", rf"{_NIC}: [Ll]ost carrier", "Link {link} is down"),
     row("network.link.up", "ained carrier", rf"{_NIC}: [Gg]ained carrier", "Link {link} is up"),
 )  # fmt: skip
@@ -115,6 +117,7 @@ OTHER: tuple[Row, ...] = (
     row("node.shutdown", "reboot: ", r"reboot: (?:Restarting system|Power down|System halted)", "The node shuts down"),
     row("node.shutdown", "Restarting system", "", "The node restarts"),
     row("noise", "apparmor=", rf"profile=\"lxc-{VMID}"),
+    row("noise", "", r"^(?:ACPI\b|atkbd |i8042|\[?drm|snd[_-]|sof-|i915 |nouveau |amdgpu |Bluetooth|iwlwifi |tpm|psmouse|mei_|uvcvideo|EDAC |hid-|usb usb)"),
     *noise("[Firmware Bug]", "[Firmware Warn]", "apparmor=", "audit:", "promiscuous mode", "oom_reaper", "SATA link up"),
 )  # fmt: skip
 KERNEL: tuple[Row, ...] = (*MEMORY, *ZFS, *RAID, *DISKS, *SHARES, *FIREWALL, *NETWORK, *OTHER)

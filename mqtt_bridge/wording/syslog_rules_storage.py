@@ -26,6 +26,8 @@ STORAGE: tuple[Row, ...] = (
     row("storage.offline", "mount error", r"mount error[^:\n]{0,20}: (?P<error>[^\n]*)", "A storage can't be mounted: {error}"),
     row("storage.offline", "mount.", r"mount\.(?:nfs4?|cifs): (?P<error>[^\n]*)", "A storage can't be mounted: {error}"),
     row("storage.offline", "proxmox-backup-client failed", r"failed: (?P<error>[^\n]*)", "A Backup Server does not answer: {error}"),
+    row("storage.offline", "' failed: ", r"command '(?:/usr)?/s?bin/(?:smbclient|showmount|rpcinfo|iscsiadm|mount|gluster|rbd|zpool|zfs|vgs|lvs|pvs|sshfs)\b[^\n]*' failed: (?P<error>[^\n]*)",
+        "A storage can't be reached: {error}"),
     row("storage.offline", "is not mounted", r"storage '?(?P<storage>[\w.-]{1,100})'?[^\n]{0,200}is not mounted", "Storage {storage} is not mounted"),
     row("storage.offline", "no such logical volume", r"volume (?P<pool>\S{1,100})", "LVM volume {pool} is missing"),
     row("storage.offline", "no such volume group", r"group (?P<pool>\S{1,100})", "LVM group {pool} is missing"),
@@ -37,7 +39,7 @@ STORAGE: tuple[Row, ...] = (
     row("storage.usage.high", "space", r"[Nn]o space left on device", "A file system is full", "error", ok=False),
 )  # fmt: skip
 PVESTATD: tuple[Row, ...] = (
-    row("node.status.slow", "status update time", r"\((?P<seconds>[\d.]+) seconds\)", "Collecting the status took {seconds} s"),
+    row("node.status.slow", " update time (", r"\((?P<seconds>[\d.]+) seconds\)", "Collecting the status took {seconds} s"),
     *STORAGE,
     row("storage.offline", "got timeout", r"^(?:\S{1,40} status update error: )?(?P<error>(?:command '[^\n]{1,300}' failed: )?got timeout)", "A storage does not answer"),
 )  # fmt: skip

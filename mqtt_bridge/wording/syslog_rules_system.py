@@ -35,6 +35,7 @@ SYSTEMD: tuple[Row, ...] = (
     row("guest.starting", "LXC Container: ", rf"^Start(?:ing|ed) (?:\S+ - )?(?:PVE )?LXC Container: {VMID}", "CT {guest} is starting"),
     row("guest.starting", ".scope", rf"^Started {VMID}\.scope", "VM {guest} is starting"),
     row("node.shutdown", "own", r"^(?:System is (?:powering|going) down|Shutting down\.?$|Reached target (?:\S+ - )?(?:System )?(?:Shutdown|Power-?Off|Power Off))", "The node shuts down"),
+    row("node.shutdown", "The system will ", r"^The system will (?:power off|reboot|halt|be halted|shut ?down)", "The node shuts down"),
     row("node.shutdown", "eboot", r"^(?:System is rebooting|Reached target (?:\S+ - )?(?:System )?Reboot|Rebooting\.)", "The node restarts"),
     row("node.shutdown", "Power", r"^(?:Power key pressed|Powering off|Reached target (?:\S+ - )?(?:System )?Power)", "The node shuts down"),
     row("node.time.jump", "Time has been changed", "", "The clock was changed"),

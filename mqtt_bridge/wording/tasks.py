@@ -111,7 +111,7 @@ def _line(text: str, limit: int = TITLE_LIMIT) -> str:
 
 
 def _guest(type_: str, id_: str) -> int | None:
-    if _VMID.fullmatch(id_) and not type_.startswith(("srv", "ceph", "unknown")):
+    if _VMID.fullmatch(id_) and type_ != "unknown" and not type_.startswith(("srv", "ceph")):
         return int(id_)
     found = re.search(r"(?:^|[:/])(?:vm|ct)/([1-9]\d{2,8})(?:/|$)", id_[:500])
     return int(found[1]) if found else None
