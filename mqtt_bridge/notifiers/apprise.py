@@ -33,6 +33,10 @@ _CODE = re.compile(r"\berror[=: ]{1,2}(\d{3})\b")
 _TYPES = {"info": "info", "warning": "warning", "error": "failure", "critical": "failure"}
 _LATER = frozenset({408, 409, 423, 425, 429})  # of the 4xx; everything else there is for good
 
+# Its log shows parts of URLs, some of them secret, and the whole text at DEBUG; what matters of it is told by us.
+logging.getLogger("apprise").propagate = False
+logging.getLogger("apprise").addHandler(logging.NullHandler())
+
 
 class AppriseNotifier:
     """Tells all URLs at once; a slow one holds up none of the others, only the end of `send`."""
@@ -84,12 +88,11 @@ def _scheme(url: str) -> str:
 
 
 def _tell(url: str, notice: Notice) -> Outcome:
-    """In a thread. Nothing is written about it but what is returned here: Apprise's own log shows parts of URLs."""
+    """In a thread."""
     try:
         import apprise  # noqa: PLC0415 -- an extra, and slow to import
     except ImportError:
         return Outcome("refused", 'Apprise is not installed: pip install "proxmox-mcp[apprise]".')
-    logging.getLogger("apprise").propagate = False
     asset = apprise.AppriseAsset(async_mode=False, service_timeout=0, http_redirects=False, app_id="proxmox-mcp")
     service = apprise.Apprise.instantiate(url, asset=asset)
     if service is None:
@@ -114,7 +117,7 @@ def _failed(messages: list[str], url: str) -> Outcome:
     code = next((int(found[1]) for message in messages if (found := _CODE.search(message))), 0)
     said = _scrubbed("; ".join(messages), url) or "Apprise did not say why"
     if HTTPStatus.BAD_REQUEST <= code < HTTPStatus.INTERNAL_SERVER_ERROR and code not in _LATER:
-        return Outcome("refused", f"{said} Check its URL in APPRISE_URLS.")
+        return Outcome("refused", f"{said}: check its URL in APPRISE_URLS")
     return Outcome("later", said)
 
 
@@ -123,4 +126,4 @@ def _scrubbed(text: str, url: str) -> str:
     parts = {part for form in (url, unquote(url)) for part in _PART.split(form) if len(part) >= _SHORTEST}
     for part in sorted(parts - {_scheme(url)}, key=len, reverse=True):
         text = text.replace(part, STARS)
-    return one_line(redact_text(text), 300)
+    return one_line(redact_text(text), 300).rstrip(".")

@@ -19,9 +19,10 @@ from mqtt_bridge.notifiers.render_html import html
 from mqtt_bridge.own_mail import MARK
 from mqtt_bridge.wording.clean import one_line
 
-_SUBJECT = 160  # characters; more is cut by what shows it
+_SUBJECT, _NAME = 160, 80  # characters; more is cut by what shows it
 _NO_WORD = re.compile(r"[^A-Za-z0-9._-]+")
 _DOMAIN = re.compile(r"[A-Za-z0-9.-]{1,200}")
+_ADDRESS = re.compile(r"""(?P<user>[^\s<>@,;:"()\[\]\\]{1,64})@(?P<domain>[^\s<>@,;:"()\[\]\\]{1,255})""")
 _MESSAGE_ID = re.compile(r"<[A-Za-z0-9.]{1,80}@[A-Za-z0-9.-]{1,200}>")
 
 
@@ -49,7 +50,7 @@ class Thread:
         last, _, subject = rest.partition(" ")
         if not (_MESSAGE_ID.fullmatch(first) and _MESSAGE_ID.fullmatch(last)):
             return None
-        return cls(first, last, one_line(subject, _SUBJECT))
+        return cls(first, last, _for_a_header(subject, _SUBJECT))
 
     def __str__(self) -> str:
         return f"{self.first} {self.last} {self.subject}"
@@ -94,7 +95,7 @@ def compose(notice: Notice, head: Letterhead) -> Mail:
 def _subject(notice: Notice) -> str:
     tidied = tidy(notice)
     site = f"[{tidied.site}] " if tidied.site else ""
-    return one_line(f"{site}{look(notice).word}: {tidied.title}", _SUBJECT)
+    return _for_a_header(f"{site}{look(notice).word}: {tidied.title}", _SUBJECT)
 
 
 def _marks(notice: Notice) -> dict[str, str]:
@@ -128,10 +129,18 @@ def _message_id(notice: str, sender: str) -> str:
 
 
 def _author(sender: str, site: str) -> Address:
-    name, address = parseaddr(sender)
-    return Address(one_line(name) or f"Proxmox {site}".strip(), addr_spec=address)
+    return _mailbox(sender, f"Proxmox {site}".strip())
 
 
-def _mailbox(recipient: str) -> Address:
-    name, address = parseaddr(recipient)
-    return Address(one_line(name), addr_spec=address)
+def _mailbox(written: str, name: str = "") -> Address:
+    """Raises ValueError where it is no address; `name` is for one without."""
+    given, address = parseaddr(written)
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not written.isprintable():
+        raise ValueError("no mail address")
+    return Address(_for_a_header(given or name, _NAME), username=found["user"], domain=found["domain"])
+
+
+def _for_a_header(text: str, limit: int) -> str:
+    """The standard library decodes encoded words in what it is given, line ends in them too: here none stays one."""
+    return one_line(text, limit).replace("=?", "= ?")
