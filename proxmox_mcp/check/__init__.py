@@ -10,6 +10,13 @@ from mqtt_bridge.settings import Settings
 from proxmox_mcp.check.broker import check_broker
 from proxmox_mcp.check.findings import Finding, passed, render, to_json
 from proxmox_mcp.check.hosts import check_hosts
+from proxmox_mcp.check.in_discord import check_discord
+from proxmox_mcp.check.in_email import check_email
+from proxmox_mcp.check.in_gotify import check_gotify
+from proxmox_mcp.check.in_metrics import check_metrics
+from proxmox_mcp.check.in_smtp import check_smtp
+from proxmox_mcp.check.in_syslog import check_syslog
+from proxmox_mcp.check.in_webhook import check_webhook
 from proxmox_mcp.check.local import check_port, check_settings, check_state_dir
 
 __all__ = ["Finding", "passed", "render", "run_checks", "to_json"]
@@ -23,6 +30,13 @@ CHECKS: tuple[Callable[[Settings, float], Awaitable[list[Finding]]], ...] = (
     check_port,
     check_state_dir,
     check_settings,
+    check_email,
+    check_smtp,
+    check_syslog,
+    check_gotify,
+    check_webhook,
+    check_discord,
+    check_metrics,
 )
 
 
