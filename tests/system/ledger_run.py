@@ -5,7 +5,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,25 +93,41 @@ class Chaos:
     restarts: int = 0
 
     async def run(self) -> None:
-        kills = [(place / (KILLS + 1), self._kill) for place in range(1, KILLS + 1)]
-        restarts = [((place + 0.4) / (RESTARTS + 1), self._restart) for place in range(RESTARTS)]
-        deeds: list[tuple[float, Callable[[], Awaitable[None]]]] = sorted([*kills, *restarts], key=lambda one: one[0])
-        for moment, deed in deeds:
+        """Ten kills and five restarts: at any moment, right after a start, and while the broker is away."""
+        deeds = [self._kill] * 5 + [self._kill_twice] * 2 + [self._restart] * 4 + [self._kill_without_broker]
+        self.dice.shuffle(deeds)
+        for place, deed in enumerate(deeds, 1):
+            moment = place / (len(deeds) + 1)
             await until(lambda moment=moment: self.done() >= moment, 300)  # type: ignore[misc]
-            await asyncio.sleep(self.dice.uniform(0, 0.3))
+            await self._wait(0.3)
             await deed()
+
+    async def _wait(self, most: float) -> None:
+        await asyncio.sleep(self.dice.uniform(0, most))
 
     async def _kill(self) -> None:
         self.bridge.send(signal.SIGKILL)
         self.bridge.process.wait()
         self.kills += 1
-        if self.dice.random() < 0.5:  # now and then it stays away for a while
-            await asyncio.sleep(self.dice.uniform(0, 1))
+        await self._wait(0.5)
         self.bridge.start()
+
+    async def _kill_twice(self) -> None:
+        await self._kill()
+        await self._wait(2)
+        await self._kill()
 
     async def _restart(self) -> None:
         await self.broker.stop()
-        await asyncio.sleep(self.dice.uniform(0, 0.5))
+        await self._wait(0.5)
+        await self.broker.start()
+        self.restarts += 1
+
+    async def _kill_without_broker(self) -> None:
+        await self.broker.stop()
+        await self._wait(0.5)
+        await self._kill()
+        await self._wait(2)
         await self.broker.start()
         self.restarts += 1
 
