@@ -7,7 +7,7 @@ from typing import Any, Final
 from mqtt_bridge.wording.clean import MESSAGE_LIMIT, TITLE_LIMIT, clean, one_line
 from mqtt_bridge.wording.kinds import ok_of, severity_of
 from mqtt_bridge.wording.syslog_frames import Frame, read_frame, short_host
-from mqtt_bridge.wording.syslog_programs import family_of
+from mqtt_bridge.wording.syslog_programs import Family, family_of
 from mqtt_bridge.wording.syslog_row import Row
 from mqtt_bridge.wording.syslog_words import severity_by_text
 from mqtt_bridge.wording.tasks import read_log, task_verdict
@@ -33,6 +33,7 @@ _ROUTINE: Final = re.compile(
     r"|done|success|ok\b|finished|completed)",
     re.IGNORECASE,
 )
+_NAMED_GUEST: Final = re.compile(r"\b(?:VM|CT|[Cc]ontainer) '?([1-9]\d{2,8})\b")
 _JOURNAL_NOTE: Final = re.compile(r"-- (?:Logs begin|Journal begins|Reboot|Boot|No entries|MARK)")
 
 
@@ -60,7 +61,7 @@ def read_line(frame: Frame) -> Verdict:
     if "backup job: vzdump" in message:
         return _backup_job(frame)
     family = family_of(frame.program)
-    return _by_rows(family.rows, frame) or _unknown(frame, quiet=family.quiet)
+    return _by_rows(family.rows, frame) or _unknown(frame, family)
 
 
 def _by_rows(rows: tuple[Row, ...], frame: Frame) -> Verdict | None:
@@ -205,21 +206,29 @@ def _backup_job(frame: Frame) -> Verdict:
     )
 
 
-def _unknown(frame: Frame, *, quiet: bool) -> Verdict:
+def _unknown(frame: Frame, family: Family) -> Verdict:
     """A line that no rule knows: an event of its own where its words alarm, noise where they don't."""
     message = _tidy(frame.message)
     severity = severity_by_text(message, frame.priority)
     silent = not message or _ROUTINE.match(message) or _ACCESS_LOG.match(message) or _JOURNAL_NOTE.match(message)
     facts = _facts(frame)
-    kind = "noise" if severity == "info" and (quiet or silent) else "syslog.message"
+    kind = "noise" if severity == "info" and (family.quiet or silent) else "syslog.message"
+    if family.ours and severity in {"error", "critical"}:
+        kind, severity = "service.error", "error"
     return Verdict(
         kind,
         "info" if kind == "noise" else severity,
         frame.host,
-        None,
+        _only_guest(message) if kind != "noise" else None,
         None if kind == "noise" or severity == "info" else False,
         title=_title("", facts, frame.host, None, message),
         message=message,
         at=frame.at,
         fields=facts,
     )
+
+
+def _only_guest(message: str) -> int | None:
+    """The guest that a line names, if it names one alone."""
+    named = set(_NAMED_GUEST.findall(message[:SEARCHED]))
+    return int(named.pop()) if len(named) == 1 else None

@@ -33,6 +33,7 @@ _BARE_TAG: Final = re.compile(r"(?P<program>[A-Za-z][\w.@/-]{1,60})\[(?P<pid>\d{
 _HOST: Final = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,254}) (?=\S)")
 _NOT_A_NAME: Final = re.compile(r"[\d.]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.%\w]*")
 _SHOUT: Final = frozenset({"INFO", "ERROR", "WARN", "WARNING", "TASK", "NOTICE", "DEBUG", "CRITICAL", "FATAL", "info"})
+_NO_TAGS: Final = frozenset({"ipcc_send_rec", "Members", "members", "joined", "left"})  # they, too, end in `[1]:`
 
 # Programs whose name alone, without time and pid, is taken for a program.
 _NAMES: Final = frozenset(
@@ -235,12 +236,13 @@ def _host_only(text: str, at: float | None) -> Frame:
 def _untimed(text: str) -> Frame:
     """A line without a time: `program[pid]: …`, `kernel: …`, or just the message."""
     found = _TAG.match(text)
-    if found and found["program"] not in _SHOUT and (found["pid"] or found["program"] in _NAMES):
+    told = found["program"] if found else ""
+    if found and told not in _SHOUT and told not in _NO_TAGS and (found["pid"] or told in _NAMES):
         return Frame(
             _unstamped(text[found.end() :]), _program(found["program"]), short_host(found["host"]), found["pid"]
         )
     bare = _BARE_TAG.match(text)
-    if bare:
+    if bare and bare["program"] not in _NO_TAGS:
         return Frame(text[bare.end() :], _program(bare["program"]), None, bare["pid"])
     return Frame(text[7:], "kernel") if text.startswith("kernel ") else Frame(text)
 

@@ -16,10 +16,14 @@ from mqtt_bridge.wording.syslog_row import VMID, Row, row
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`quiet`: an unknown line without alarming words is noise; otherwise it is a message."""
+    """`quiet`: an unknown line without alarming words is noise; otherwise it is a message.
+
+    `ours`: Proxmox's own services; an unknown line of one that tells of an error is an error of that service.
+    """
 
     rows: tuple[Row, ...]
     quiet: bool = True
+    ours: bool = False
 
 
 _LXC: Final = (
@@ -28,12 +32,15 @@ _LXC: Final = (
 )  # fmt: skip
 _COMMON: Final = (*guests.LOCKS, *guests.GUESTS, *guests.BACKUPS)
 _DAEMON: Final = Family(
-    (*_COMMON, *storage.STORAGE, *cluster.FILESYSTEM, *auth.AUTH, *system.CLOCKS[:4], *guests.TROUBLE, *guests.CHATTER)
+    (*_COMMON, *storage.STORAGE, *cluster.FILESYSTEM, *auth.AUTH, *system.CLOCKS[:4], *guests.TROUBLE, *guests.CHATTER),
+    ours=True,
 )
 _STATS: Final = Family(
-    (*guests.LOCKS, *guests.GUESTS, *storage.PVESTATD, *cluster.FILESYSTEM, *guests.TROUBLE, *guests.CHATTER)
+    (*guests.LOCKS, *guests.GUESTS, *storage.PVESTATD, *cluster.FILESYSTEM, *guests.TROUBLE, *guests.CHATTER),
+    ours=True,
 )
-_HA: Final = Family((*guests.LOCKS, *cluster.HA, *cluster.FILESYSTEM, *guests.GUESTS, *guests.CHATTER))
+_FIREWALL: Final = Family((*kernel.FIREWALL[2:], *_STATS.rows), ours=True)
+_HA: Final = Family((*guests.LOCKS, *cluster.HA, *cluster.FILESYSTEM, *guests.GUESTS, *guests.CHATTER), ours=True)
 _SYSTEMD: Final = Family((*system.SYSTEMD, *system.CLOCKS[:4], *system.SYSTEMD_CHATTER))
 _CEPH: Final = Family((*storage.CEPH,))
 _AUTH: Final = Family((*auth.AUTH, *auth.CHATTER))
@@ -48,7 +55,8 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
      "spiceproxy IPCC.xs QEMU task pvepw-logger qmrestore pve-lxc pmgdaemon proxmox-firewall"), _DAEMON),
     ("qmeventd pvebanner pve-daily-update pveversion rrdcached pvefw-logger", Family((*_COMMON, *kernel.FIREWALL, *guests.CHATTER))),
     ("lxc-start lxc lxcfs lxc-monitord", Family((*guests.GUESTS, *_LXC))),
-    ("pvestatd pve-firewall", _STATS),
+    ("pvestatd", _STATS),
+    ("pve-firewall", _FIREWALL),
     ("pve-ha-crm pve-ha-lrm", _HA),
     ("pmxcfs pve-cluster", Family(cluster.PMXCFS)),
     ("corosync corosync-qdevice", Family(cluster.COROSYNC)),
@@ -63,14 +71,14 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     (("ModemManager udisksd blkmapd rpcbind rpc.statd rpc.mountd rpc.nfsd rpc.idmapd sm-notify nfsdcld iscsid multipathd zfs zpool "
       "avahi-daemon irqbalance thermald acpid haveged rngd ksmtuned lldpd snmpd dnsmasq frr zebra watchfrr bgpd ospfd "
       "dbus dbus-broker logrotate apt-get apt.systemd.daily unattended-upgrade ifreload rsync nut-monitor upsmon containerd dockerd "
-      "netavark pve-lxc-syscalld lvm2-activation kexec-load vnstatd fail2ban-server fail2ban-client wpa_supplicant"), _DEBIAN),
+      "netavark pve-lxc-syscalld lvm2-activation kexec-load vnstatd tailscaled snapd fail2ban-server fail2ban-client wpa_supplicant"), _DEBIAN),
     ("smartd", Family(storage.SMARTD)),
     ("zed zfs-zed", Family(storage.ZED)),
     ("mdadm mdmonitor", Family(storage.MDADM)),
     ("ceph-mon ceph-osd ceph-mgr ceph-mds ceph", _CEPH),
     ("dmeventd lvm vgs lvs", _LVM),
     ("proxmox-backup-proxy proxmox-backup-api proxmox-backup-manager proxmox-backup proxmox-daily-update sg-tape-cmd",
-     Family((*auth.AUTH, *system.PBS, *storage.STORAGE))),
+     Family((*auth.AUTH, *system.PBS, *storage.STORAGE), ours=True)),
 )  # fmt: skip
 _FAMILIES: Final[dict[str, Family]] = {name: family for names, family in _TABLE for name in names.split()}
 

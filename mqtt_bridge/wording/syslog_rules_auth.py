@@ -24,6 +24,7 @@ AUTH: tuple[Row, ...] = (
     row("auth.failed", "PAM: ", r"PAM: (?:Authentication failure|User not known|User account has expired|Permission denied)[^\n]{0,60}"
         r"(?:for (?:illegal user )?(?P<user>\S+) from (?P<rhost>\S+))?", "Login of {user} failed from {rhost}"),
     row("auth.failed", "not allowed because", r"User (?P<user>\S+) from (?P<rhost>\S+) not allowed", "SSH login of {user} from {rhost} is not allowed"),
+    row("auth.failed", "Refused user", r"Refused user (?P<user>\S{1,100}) for service", "Login of {user} is not allowed"),
     row("auth.failed", "check pass; user unknown", "", "Login of an unknown user"),
     row("auth.failed", "FAILED LOGIN", r"FAILED LOGIN[^\n]{0,80}?FOR '?(?P<user>[^',]+)", "Console login of {user} failed"),
     row("auth.failed", "FAILED SU", r"FAILED SU[^\n]{0,20}\(to (?P<user>[^)]+)\)", "su to {user} failed"),

@@ -100,6 +100,7 @@ HA: tuple[Row, ...] = (
     row("ha.service.state", "state changed from", rf"service '{_SID}': {_FROM} '(?P<state>\w+)'{_ON_NODE}",
         "HA state of guest {guest}: {state}"),
     row("guest.start.failed", "unable to start service", rf"service '?{_SID}", "HA could not start guest {guest}"),
+    row("guest.start.failed", "start failed", rf"service '?{_SID}'? - start failed", "HA could not start guest {guest}"),
     row("guest.start.failed", "restart policy: retry", rf"service '{_SID}'", "HA tries again to start guest {guest}"),
     row("guest.start.failed", "starting service", rf"starting service '?{_SID}'? on node [^\n]{{0,70}} failed", "HA could not start guest {guest}"),
     row("ha.service.stopping", "stopping service", rf"stopping service '?{_SID}", "HA stops guest {guest}"),

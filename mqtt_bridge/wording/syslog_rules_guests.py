@@ -72,7 +72,7 @@ TROUBLE: tuple[Row, ...] = (
     row("syslog.message", "@", r"^<[^>\s]{1,120}@[^>\s]{1,60}> (?!\w+ing \w+proxy)"),
 )  # fmt: skip
 CHATTER: tuple[Row, ...] = noise(
-    "INFO: ", "worker ", "worker(s)", "received signal ", "server closing", "server stopped", "server shutdown",
+    "INFO: ", "problem with client ", "worker ", "worker(s)", "received signal ", "server closing", "server stopped", "server shutdown",
     "restarting server", "starting server", "detected vanished client connection", "still active, waiting",
     "modified cpu set for ", "auth key pair too old", "update new package list", "successfully acquired lock",
     "Restarting daemon", "exit code 0", "read: Connection reset by peer", "notified via target", "forked process",

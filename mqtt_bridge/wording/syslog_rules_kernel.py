@@ -36,6 +36,7 @@ RAID: tuple[Row, ...] = (
     row("storage.md.warning", "md/raid", r"md/raid\w*:(?P<pool>\w+): not clean", "RAID {pool} is being rebuilt"),
     row("storage.md.degraded", "peration continuing on", r"on \d+ devices", "A RAID is degraded"),
     row("disk.io.error", "md/raid", r"md/raid\w*:(?P<pool>\w+): (?:\S+: )?(?:read error|unrecoverable|redirecting|rescheduling|read correction)", "RAID {pool} has read errors"),
+    row("storage.md.warning", " of RAID array", r"md: (?:recovery|resync) of RAID array (?P<pool>\w+)", "RAID {pool} is being rebuilt"),
     row("storage.md.degraded", "md: ", r"md: kicking non-fresh (?P<device>\w+)", "A RAID is degraded: {device} is not current"),
 )  # fmt: skip
 DISKS: tuple[Row, ...] = (
@@ -48,7 +49,7 @@ DISKS: tuple[Row, ...] = (
     row("disk.io.error", "CDB: ", r"\[(?P<device>\w+)\]", "Disk {device} has I/O errors"),
     row("disk.io.error", "ata", r"(?P<device>ata\d+(?:\.\d+)?): (?:exception Emask|failed command|error: \{|hard resetting link|SError|COMRESET failed|"
         r"limiting SATA|status: \{ DRDY ERR|revalidation failed|disabled|disable device|device error|SRST failed|qc timeout|link is slow)", "{device}: errors on the disk's link"),
-    row("disk.io.error", "nvme", r"(?P<device>nvme\d+(?:n\d+)?)[: ][^\n]{0,200}(?:timeout|controller is down|not ready|[Rr]emoving|probe failure|Abort status|aborting|resetting controller|failed|error)",
+    row("disk.io.error", "nvme", r"(?P<device>nvme\d+(?:n\d+)?)[: ][^\n]{0,200}(?:timeout(?! set)|controller is down|not ready|[Rr]emoving|probe failure|Abort status|aborting|resetting controller|failed|error)",
         "NVMe {device} does not answer"),
     row("disk.io.error", "offline device", rf"(?:\[?{_DISK}\]?:? )?rejecting I/O", "A disk is gone"),
     row("disk.io.error", "EXT4-fs error", r"device (?P<device>[\w-]+)", "File system on {device} has errors"),
@@ -78,6 +79,7 @@ NETWORK: tuple[Row, ...] = (
     row("network.nic.hang", "transmit queue", rf"(?:{_NIC}:? )?(?:\([^)]{{1,40}}\): )?transmit queue \d+ timed out", "Network card {link} hangs"),
     row("network.nic.hang", "eset adapter", rf"(?:{_NIC}: )?Reset adapter", "Network card {link} was reset"),
     row("network.nic.hang", "dapter reset", "", "A network card was reset"),
+    row("network.nic.hang", "driver issue detected", rf"(?:{_NIC}: )?[TR]X driver issue detected", "Network card {link} hangs"),
     row("network.nic.hang", "TX timeout", rf"{_NIC}: ", "Network card {link} hangs"),
     row("network.bridge.port", "entered ", rf"port \d+\((?P<link>(?:tap|veth|fwpr|fwln){VMID}[a-z]\d+)\) entered (?P<state>\w+) state", "Bridge port {link} of guest {guest}: {state}"),
     row("network.bridge.port", "entered ", rf"fwbr{VMID}i\d+: port \d+\((?P<link>[^)]{{1,40}})\) entered (?P<state>\w+) state", "Bridge port {link} of guest {guest}: {state}"),
@@ -117,7 +119,9 @@ OTHER: tuple[Row, ...] = (
     row("node.shutdown", "reboot: ", r"reboot: (?:Restarting system|Power down|System halted)", "The node shuts down"),
     row("node.shutdown", "Restarting system", "", "The node restarts"),
     row("noise", "apparmor=", rf"profile=\"lxc-{VMID}"),
-    row("noise", "", r"^(?:ACPI\b|atkbd |i8042|\[?drm|snd[_-]|sof-|i915 |nouveau |amdgpu |Bluetooth|iwlwifi |tpm|psmouse|mei_|uvcvideo|EDAC |hid-|usb usb)"),
+    row("noise", "", r"^(?:ACPI\b|atkbd |i8042|\[?drm|snd[_-]|sof-|i915 |nouveau |amdgpu |Bluetooth|iwlwifi |tpm|psmouse|mei_|uvcvideo"
+        r"|EDAC |hid-|usb usb|tsc: |RAS: |Warning: PCIe ACS|x86/|pci 0000|SGX |Spectre|Lockdown|mce: CPU|microcode|smpboot|ENERGY_PERF"
+        r"|resource sanity|spl: |ZFS: |cgroup: |kvm(?:_\w+)?: |kvm \[|Command line|Linux version|perf: |hrtimer: )"),
     *noise("[Firmware Bug]", "[Firmware Warn]", "apparmor=", "audit:", "promiscuous mode", "oom_reaper", "SATA link up"),
 )  # fmt: skip
 KERNEL: tuple[Row, ...] = (*MEMORY, *ZFS, *RAID, *DISKS, *SHARES, *FIREWALL, *NETWORK, *OTHER)

@@ -53,6 +53,7 @@ ZED: tuple[Row, ...] = (
         r"(?:vdev_state=(?P<state>FAULTED|DEGRADED|UNAVAIL|REMOVED|OFFLINE|CANT_OPEN))", "A device of a ZFS pool is {state}"),
     row("storage.zfs.degraded", "class=", r"class=(?P<class>removed|vdev\.(?:open_failed|corrupt_data|no_replicas|bad_guid_sum|too_small|bad_label|unknown)|vdev_remove_dev)\b"
         r"(?:[^\n]{0,200}pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "ZFS pool {pool} lost a device"),
+    row("storage.zfs.missing", "class=zpool", r"class=zpool\b(?:[^\n]{0,200}pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "ZFS pool {pool} can't be opened"),
     row("storage.zfs.scrub.finished", "class=scrub_finish", r"(?:pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "Scrub of ZFS pool {pool} finished"),
     row("storage.zfs.degraded", "state", r"pool '?(?P<pool>[^\s']{1,80})'? (?:is )?(?:DEGRADED|FAULTED)", "ZFS pool {pool} is degraded"),
     *noise("eid=", "class=", "Processing events", "ZFS Event Daemon", "Exiting", "Invoking", "Diagnosis Engine"),
