@@ -12,16 +12,16 @@ from mqtt_bridge.notifiers import markdown, parts
 from mqtt_bridge.notifiers.fitting import begin, end, utf16
 from mqtt_bridge.notifiers.http import Http, OverHttp, Service, object_of, seconds
 from mqtt_bridge.notifiers.notice import Notice, Sent
+from mqtt_bridge.notifiers.render import look
 from mqtt_bridge.notifiers.reply import Reply
 from mqtt_bridge.settings.notifying import DiscordOutSettings
 from mqtt_bridge.severity import SEVERITIES
 from mqtt_bridge.wording.clean import one_line
 
-COLOURS = {"info": 0x3498DB, "warning": 0xF1C40F, "error": 0xE74C3C, "critical": 0x992D22}
-RECOVERED = 0x2ECC71
 TITLE, DESCRIPTION, FIELD_NAME, FIELD_VALUE, TOTAL = 256, 4096, 256, 1024, 6000  # Discord's limits
 _TEXT, _FIELDS = 2000, 1500  # ours: the log keeps room
 _UNKNOWN_MESSAGE = 10008
+_NO_CONTENT = 204
 _NEW_WEBHOOK = (
     "Make a webhook (channel settings, Integrations, Webhooks) and write its URL into DISCORD_OUT_WEBHOOK_URL."
 )
@@ -76,7 +76,7 @@ class DiscordNotifier(OverHttp):
     def _address(self, below: str, **query: str) -> str:
         """The webhook's own query, a `thread_id`, stays."""
         parts = urlsplit(self._url)
-        asked = urlencode([*parse_qsl(parts.query), *query.items()])
+        asked = urlencode(dict(parse_qsl(parts.query)) | query)
         return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + below, asked, ""))
 
     def _sent(self, reply: Reply, worst: str, done: str) -> Sent:
@@ -86,7 +86,7 @@ class DiscordNotifier(OverHttp):
         message = str(answer.get("id", ""))
         if message.isdecimal():
             return Sent(f"{message}/{worst}", f"{reply.status}, message {message} {done}")
-        if reply.whole:
+        if reply.whole and reply.status != _NO_CONTENT:
             raise self._http.foreign()
         return Sent(None, f"{reply.status}, {done}")
 
@@ -95,9 +95,9 @@ def payload(notice: Notice) -> dict[str, Any]:
     """One embed within Discord's limits that mentions nobody."""
     embed: dict[str, Any] = {
         "title": begin(markdown.escape(parts.title(notice)), TITLE),
-        "color": RECOVERED if notice.kind == "recovery" else COLOURS[notice.severity],
+        "color": int(look(notice).colour[1:], 16),
         "fields": _fields(notice),
-        "footer": {"text": " · ".join(filter(None, (one_line(notice.site, 60), notice.severity)))},
+        "footer": {"text": " · ".join(filter(None, (one_line(notice.site, 60), look(notice).word)))},
     }
     used = utf16(embed["title"]) + utf16(embed["footer"]["text"]) + sum(map(_size, embed["fields"]))
     if description := _description(notice, min(DESCRIPTION, TOTAL - used)):
@@ -125,7 +125,7 @@ def _size(field: dict[str, Any]) -> int:
 
 
 def _description(notice: Notice, limit: int) -> str:
-    told = begin(markdown.escape(parts.text(notice)), min(_TEXT, limit))
+    told = begin(markdown.escape(parts.told(notice)), min(_TEXT, limit))
     log = markdown.unfenceable(parts.log(notice))
     room = limit - utf16(told) - markdown.FENCE_SIZE - 1
     return "\n".join(filter(None, (told, markdown.fenced(end(log, room)) if log else "")))

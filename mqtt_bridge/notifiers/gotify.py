@@ -61,7 +61,7 @@ def payload(notice: Notice) -> dict[str, Any]:
 
 
 def _message(notice: Notice) -> str:
-    told = begin(markdown.escape(parts.text(notice), _BREAK), _TEXT)
+    told = begin(markdown.escape(parts.told(notice), _BREAK), _TEXT)
     facts = _BREAK.join(
         f"**{''.join(markdown.escape(label))}:** {''.join(markdown.escape(value))}"
         for label, value in parts.facts(notice)

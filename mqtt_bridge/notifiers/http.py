@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mqtt_bridge import __version__
@@ -93,10 +92,8 @@ class Http:
             raise RefusedError(why, cure="Give a readable PEM file.") from error
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._wire.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._wire.__aexit__()
 
     async def ask(self, method: str, url: str, payload: Any, headers: Mapping[str, str] | None = None) -> Reply:
         """Whatever the service answers; LaterError or RefusedError where nothing answers. `payload`: JSON, or bytes."""
@@ -163,7 +160,5 @@ class OverHttp:
         await self._http.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._http.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.__aexit__()

@@ -86,7 +86,7 @@ def payload(notice: Notice, topic: str) -> dict[str, Any]:
 
 
 def _message(notice: Notice) -> str:
-    told = begin(parts.text(notice), _TEXT, json_bytes)
+    told = begin(parts.told(notice), _TEXT, json_bytes)
     facts = " · ".join(f"{label}: {value}" for label, value in parts.facts(notice))
     head = "\n".join(filter(None, (told, facts, parts.footline(notice))))
     head = begin(head, MESSAGE, json_bytes)

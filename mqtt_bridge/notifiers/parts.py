@@ -3,10 +3,13 @@
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from mqtt_bridge.model import Event
 from mqtt_bridge.notifiers.notice import Notice
+from mqtt_bridge.notifiers.render import event_look, listed, where
 from mqtt_bridge.wording.clean import clean, one_line
 
 MAX_FACTS = 12
+MAX_EVENTS = 20
 _LABEL_LIMIT, _VALUE_LIMIT = 40, 200
 _LOG_LIMIT = 16_000
 _HARMLESS = frozenset("!#$%&'()*+,-./:;=?@[]_~") | frozenset(
@@ -22,6 +25,24 @@ def title(notice: Notice) -> str:
 def text(notice: Notice) -> str:
     """The text's begin; may be empty."""
     return clean(notice.text).strip()
+
+
+def told(notice: Notice) -> str:
+    """The text, and of a digest the worst events; may be empty."""
+    return "\n".join(filter(None, (text(notice), *_lines(notice))))
+
+
+def _lines(notice: Notice) -> list[str]:
+    events, more = listed(notice)
+    shown = events[:MAX_EVENTS]
+    more += len(events) - len(shown)
+    lines = [f"{event_look(event).word}: {one_line(event.title)}{_place(event)}" for event in shown]
+    return [*lines, f"… and {more} more"] if more else lines
+
+
+def _place(event: Event) -> str:
+    place = where(event)
+    return f" ({place})" if place else ""
 
 
 def log(notice: Notice) -> str:

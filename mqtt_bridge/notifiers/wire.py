@@ -6,8 +6,8 @@ Imported when a notifier starts, as aiohttp takes a tenth of a second.
 import asyncio
 import ssl
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -39,9 +39,7 @@ class Wire:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
     async def ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Reply | NoReply:
@@ -77,16 +75,24 @@ async def _content(answer: aiohttp.ClientResponse, deadline: float) -> tuple[byt
     return bytes(body[:MAX_ANSWER]), False
 
 
-def _context(ca_file: Path | None) -> ssl.SSLContext:
+@cache
+def _public() -> ssl.SSLContext:
+    """Trusts the usual public CAs and the system's; loading them takes a moment."""
+    return _trusting(where())
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
     """Raises OSError (ssl.SSLError is one) where `ca_file` cannot be used."""
     context = ssl.create_default_context()
-    context.load_verify_locations(where())
-    if ca_file:
-        context.load_verify_locations(str(ca_file))
+    context.load_verify_locations(ca_file)
     # A home's own CA seldom has what Python 3.13 made strict; a server's certificate alone may be the anchor.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
+
+
+def _context(ca_file: Path | None) -> ssl.SSLContext:
+    return _trusting(str(ca_file)) if ca_file else _public()
 
 
 _FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], NoReply], ...] = (
@@ -94,7 +100,10 @@ _FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], NoReply], 
         (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError),
         NoReply("is not reached: its certificate is not trusted", certificate=True),
     ),
-    (aiohttp.InvalidURL, NoReply("cannot be asked: that is no http or https URL", final=True)),
+    (
+        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError),
+        NoReply("cannot be asked: that is no http or https URL", final=True),
+    ),
     (aiohttp.ClientConnectorDNSError, NoReply("is not reached: its name is not found")),
     (aiohttp.ConnectionTimeoutError, NoReply(f"is not reached within {CONNECT:.0f} s")),
     (TimeoutError, NoReply(f"does not answer within {TOTAL:.0f} s")),
