@@ -167,3 +167,24 @@ def _host(domain: str) -> bool:
     """A bare name, a name in a local domain or below a public one; `example.com` may be anyone's."""
     labels = domain.lower().strip(".").split(".")
     return len(labels) == 1 or len(labels) >= _HOST_LABELS or labels[-1] in _LOCAL_DOMAINS
+
+
+_BULK = re.compile(r"bulk|list|junk", re.IGNORECASE)
+_MACHINES = re.compile(
+    r"root|admin\w*|cron|daemon|mailer|postmaster|backup\w*|monitor\w*|alerts?|alarm|notif\w*|no-?reply|system|server"
+    r"|nagios|icinga\d?|zabbix|zed|smartd|mdadm|logwatch|nut|ups\w*|nas|pve\w*|pbs\w*|proxmox\w*|logcheck|munin|wazuh"
+    r"|fail2ban|prometheus|grafana|checkmk|cmk|watchdog|security|storage|apt\w*|unattended\S*|www-data|nobody",
+    re.IGNORECASE,
+)
+
+
+def is_circular(headers: Mapping[str, str]) -> bool:
+    """A mail that went to a list or to subscribers."""
+    return "list-unsubscribe" in headers or "list-id" in headers or bool(_BULK.fullmatch(headers.get("precedence", "")))
+
+
+def is_personal(headers: Mapping[str, str]) -> bool:
+    """A mail that nothing shows to be a machine's: neither its address nor a mark that it was made automatically."""
+    made = headers.get("auto-submitted", "no").lower().startswith("no") and "x-cron-env" not in headers
+    address = _ADDRESS.search(headers.get("from", ""))
+    return made and address is not None and not _MACHINES.fullmatch(address[1])

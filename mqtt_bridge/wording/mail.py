@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from mqtt_bridge.wording import notification
 from mqtt_bridge.wording.charset import as_bytes
-from mqtt_bridge.wording.headers import sending_host
+from mqtt_bridge.wording.headers import is_circular, is_personal, sending_host
 from mqtt_bridge.wording.mime import Letter, opened
 from mqtt_bridge.wording.notice import Notice, moment
 from mqtt_bridge.wording.verdict import Verdict
@@ -34,4 +34,6 @@ def _notice(letter: Letter) -> Notice:
         sender=sending_host(letter.headers),
         at=moment(letter.headers.get("date")),
         truncated=letter.truncated,
+        circular=is_circular(letter.headers),
+        personal=is_personal(letter.headers),
     )

@@ -24,7 +24,8 @@ _PLACEHOLDERS = frozenset({"hostname", "host", "node", "nodename", "fqdn", "unkn
 class Notice:
     """`host` is the node as the sender's fields name it, `sender` the host that it came from (weaker).
 
-    `severity` and `type` are what the sender declared, `at` its time in Unix seconds.
+    `severity` and `type` are what the sender declared, `at` its time in Unix seconds. `circular`: a newsletter or a
+    mailing list; `personal`: no sign that a machine wrote it. Words in such texts alarm less.
     """
 
     title: str = ""
@@ -36,6 +37,8 @@ class Notice:
     at: float | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     truncated: bool = False
+    circular: bool = False
+    personal: bool = False
 
     @cached_property
     def head(self) -> str:

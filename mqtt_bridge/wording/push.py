@@ -24,6 +24,7 @@ _SEVERITY_KEYS = ("severity", "level", "urgency", "status", "state", "severity_t
 _TIME_KEYS = ("timestamp", "time", "date", "ts", "startsat", "clock", "created_at")
 _WORDS = frozenset({"proxmox", "pve", "pbs"})
 _PRIORITIES = {1: "info", 5: "warning", 9: "error", 10: "error"}  # proxmox-notify, endpoints/gotify.rs
+_HIGH = 8
 _MARKDOWN_ESCAPE = re.compile(r"\\([_*\[\]()~`>#+\-=|{}.!])")
 _FENCE = re.compile(r"^[ \t]*```[\w-]{0,20}[ \t]?", re.MULTILINE)
 
@@ -102,7 +103,10 @@ def _severity(facts: Mapping[str, str]) -> str | None:
         if word and word != "unknown" and word.isalpha():
             return word
     priority = facts.get("priority", "")
-    return _PRIORITIES.get(int(priority)) if re.fullmatch(r"\d{1,2}", priority) else _word(priority)
+    if not re.fullmatch(r"\d{1,2}", priority):
+        return _word(priority)
+    ours = "contenttype" in facts  # any app sends 5, which is what many take by default
+    return _PRIORITIES.get(int(priority)) if ours or int(priority) > _HIGH else None
 
 
 def _word(priority: str) -> str | None:

@@ -62,7 +62,7 @@ _BY_WORDS: tuple[tuple[Severity, re.Pattern[str]], ...] = (
         "warning",
         _C(
             r"\b(?:warn(?:ing|ings)?|alert|caution|degraded|denied|refused|security|suspicious|intrusion|banned|expir\w+"
-            r"|on battery|timed? ?out|timeout|deprecated|low (?:disk|space|battery)|high (?:load|usage|temperature)"
+            r"|(?:disk|storage|pool|filesystem|file system|partition|volume) (?:is )?(?:almost |nearly )?full|on battery|timed? ?out|timeout|deprecated|low (?:disk|space|battery)|high (?:load|usage|temperature)"
             r"|threshold|exceed(?:s|ed)?|not in (?:the )?sudoers|incorrect password|attention|warnung|achtung"
             r"|avertissement|advertencia|aviso)\b",
             _I,
@@ -72,7 +72,7 @@ _BY_WORDS: tuple[tuple[Severity, re.Pattern[str]], ...] = (
 _DECLARED: dict[str, Severity] = {
     "info": "info", "information": "info", "informational": "info", "debug": "info", "ok": "info", "resolved": "info",
     "success": "info", "low": "info", "normal": "info", "up": "info",
-    "notice": "warning", "warning": "warning", "warn": "warning", "average": "warning", "medium": "warning",
+    "alerting": "warning", "firing": "warning", "notice": "warning", "warning": "warning", "warn": "warning", "average": "warning", "medium": "warning",
     "error": "error", "err": "error", "high": "error", "major": "error", "failed": "error", "failure": "error",
     "down": "error",
     "critical": "critical", "crit": "critical", "fatal": "critical", "disaster": "critical", "emergency": "critical",
@@ -112,7 +112,9 @@ def _with(notice: Notice, found: Verdict, severity: Severity) -> Verdict:
 
 
 def _of_text(notice: Notice) -> Severity:
-    return declared_severity(notice.severity) or severity_by_words(f"{notice.title}\n{notice.text[:20_000]}")
+    """What the sender declared, else what the words tell: of a person's mail the subject's, of a circular none."""
+    words = "" if notice.circular else notice.title if notice.personal else f"{notice.title}\n{notice.text[:20_000]}"
+    return declared_severity(notice.severity) or severity_by_words(words)
 
 
 # Without a colon or quotes only what looks like a name: "on host that failed" names none.
