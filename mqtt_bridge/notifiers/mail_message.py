@@ -7,11 +7,11 @@ because several mail programs file by it. What changed is in the title, and in t
 import hashlib
 import re
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
-from email.utils import formatdate, parseaddr
+from email.utils import format_datetime, parseaddr
 
 from mqtt_bridge.notifiers.notice import Notice
 from mqtt_bridge.notifiers.render import look, text, tidy
@@ -80,7 +80,7 @@ def compose(notice: Notice, head: Letterhead) -> Mail:
     message["From"] = _author(head.sender, tidy(notice).site)
     message["To"] = [_mailbox(each) for each in head.recipients]
     message["Subject"] = f"Re: {subject}" if thread else subject
-    message["Date"] = formatdate(localtime=head.zone is None)
+    message["Date"] = format_datetime(datetime.now(UTC).astimezone(head.zone))
     message["Message-ID"] = own
     if thread:
         message["In-Reply-To"] = thread.last

@@ -96,6 +96,12 @@ async def test_an_address_in_another_script() -> None:
     assert "SMTPUTF8" in host.options
 
 
+async def test_an_address_in_another_script_that_the_server_does_not_take() -> None:
+    async with mail_host(utf8=False) as host:
+        with pytest.raises(RefusedError, match="SMTPUTF8"):
+            await send(host.settings(recipients=("jürgen@example.org",)))
+
+
 async def test_a_huge_notice_becomes_a_small_mail() -> None:
     huge = notice(
         title="t" * 10**6,

@@ -100,7 +100,12 @@ def _hang_up(server: SMTP) -> None:
 
 @asynccontextmanager
 async def mail_host(
-    *, security: Security = "none", certificate: Path | None = None, login: bool = False, limit: int = 2**20
+    *,
+    security: Security = "none",
+    certificate: Path | None = None,
+    login: bool = False,
+    limit: int = 2**20,
+    utf8: bool = True,
 ) -> AsyncIterator[MailHost]:
     """Runs in this loop. `login`: takes mail only after one; `limit`: bytes of a mail."""
     host = MailHost()
@@ -113,7 +118,7 @@ async def mail_host(
         return SMTP(
             host,
             hostname="mx.example.org",
-            enable_SMTPUTF8=True,
+            enable_SMTPUTF8=utf8,
             tls_context=context if security == "starttls" else None,
             require_starttls=security == "starttls",
             auth_required=login,

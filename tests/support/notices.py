@@ -39,7 +39,7 @@ def notice(**changes: Any) -> Notice:
 
 def event(number: int, **changes: Any) -> Event:
     """A backup that went well."""
-    names = ("web01", "db01", "nas", "mail", "dns", "build", "git", "ci")
+    names = ("web01", "db01", "nas", "mail", "dns", "build", "git", "ci", "wiki", "grafana", "ha", "proxy")
     name = names[number % len(names)]
     given: dict[str, Any] = {
         "id": f"event-{number}",
@@ -59,10 +59,10 @@ def event(number: int, **changes: Any) -> Event:
 
 def digest(good: int, *others: Event) -> Notice:
     """The morning's."""
-    total = good + len(others)
+    done = good + sum(bool(other.ok) for other in others)
     return notice(
         kind="digest",
-        title=f"{good} of {total} backed up, 2 exempt",
+        title=f"{done} of {good + len(others)} backed up, 2 exempt",
         text="Last night's backups.",
         severity="info",
         at="2026-11-20T07:00:00Z",
