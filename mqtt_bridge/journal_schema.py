@@ -30,6 +30,57 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX settled ON events (severity, seq) WHERE state <> 0",
         "CREATE TABLE cursors (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     ),
+    # What notifiers tell. Times are Unix seconds of our clock. `seen` are events that were decided on. `incidents` and
+    # their keys are the problems (`due`: when the clock makes something of them). `notices` are what is told, and
+    # `deliveries` to whom; `hold` says why one waits for a digest, `digest` in which it went. `backups` is the last
+    # end of each guest's backup; `notifying` holds single values.
+    (
+        "CREATE TABLE seen (id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX seen_at ON seen (at)",
+        "CREATE TABLE incidents (id TEXT PRIMARY KEY, due REAL, touched REAL NOT NULL, body TEXT NOT NULL)",
+        "CREATE INDEX incidents_due ON incidents (due) WHERE due IS NOT NULL",
+        "CREATE TABLE incident_keys (key TEXT PRIMARY KEY, incident TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX incident_keys_of ON incident_keys (incident)",
+        "CREATE TABLE notices (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE deliveries (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            notice TEXT NOT NULL,
+            notifier TEXT NOT NULL,
+            incident TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            severity INTEGER NOT NULL,
+            state INTEGER NOT NULL,
+            hold TEXT NOT NULL DEFAULT '',
+            digest TEXT,
+            created_at REAL NOT NULL,
+            next_at REAL,
+            first_at REAL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            settled_at REAL,
+            ref TEXT,
+            answer TEXT NOT NULL DEFAULT '',
+            UNIQUE (notice, notifier)
+        )""",
+        "CREATE INDEX deliveries_pending ON deliveries (notifier, next_at) WHERE state = 0",
+        "CREATE INDEX deliveries_held ON deliveries (hold, next_at) WHERE state = 3",
+        "CREATE INDEX deliveries_incident ON deliveries (incident, notifier, seq) WHERE incident <> ''",
+        "CREATE INDEX deliveries_created ON deliveries (notifier, created_at)",
+        """CREATE TABLE silences (
+            id TEXT PRIMARY KEY,
+            scope TEXT NOT NULL,
+            site TEXT NOT NULL,
+            target TEXT NOT NULL,
+            since REAL NOT NULL,
+            until REAL NOT NULL,
+            reason TEXT NOT NULL,
+            by TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE backups (
+            site TEXT NOT NULL, guest INTEGER NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, ok INTEGER NOT NULL,
+            good_at REAL, PRIMARY KEY (site, guest)
+        ) WITHOUT ROWID""",
+        "CREATE TABLE notifying (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    ),
 )
 WAITING, PUBLISHED, REFUSED = 0, 1, 2
 

@@ -1,0 +1,334 @@
+"""From events to deliveries: who is to be told what, when, decided once, in the transaction that writes it down.
+
+Everything here runs in the database's thread, on its connection, inside a transaction of its caller; the clock is
+passed in. What comes twice is decided on once (`seen`).
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mqtt_bridge import backup_digest, deliveries, incident_book, incidents, notices, silences
+from mqtt_bridge.account import seconds
+from mqtt_bridge.errors import SettingsError
+from mqtt_bridge.incidents import Incident, Timing, Word
+from mqtt_bridge.model import Event, GuestState
+from mqtt_bridge.notices import Link
+from mqtt_bridge.notifiers.notice import Notice
+from mqtt_bridge.problems import Subject, folds_into_node, loses_node, subject_of
+from mqtt_bridge.routing import QuietHours, Route, minutes, next_time, routes, zone
+from mqtt_bridge.settings.notifying import NotifySettings
+
+COLLECT = 10.0  # seconds in which late events gather for their digest
+MINUTE = 60.0
+SEEN = 14 * 86400.0  # seconds that an event is remembered as decided on
+MORNING = 12 * 3600.0  # seconds after its time that the morning digest is still made up for
+TROUBLE = "notifier refuses: "
+_BACKUPS = Event(id="", kind="backup.job.finished", title="", source="", timestamp="", site="")
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstance:
+    """What holds for one event."""
+
+    now: float
+    silence: str = ""  # the id of the silence that covers it
+    late: bool = False
+
+
+class Decider:
+    """Compiled from the settings once. Raises SettingsError for what cannot be understood."""
+
+    def __init__(self, settings: NotifySettings, names: Sequence[str], link: Link | None = None) -> None:
+        self.timing = Timing(settings.debounce, settings.repeat)
+        self._routes: Mapping[str, Route] = routes(settings, tuple(names))
+        self._where = zone(settings.timezone)
+        self._quiet = QuietHours.of(settings.quiet_hours, self._where)
+        self._max_age = settings.max_age
+        self._morning = _time_of_day(settings.digest_at)
+        self._link = link
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def take(self, events: Iterable[Event], connection: sqlite3.Connection, now: float) -> int:
+        """Decide on these; returns how many were new."""
+        new = 0
+        for event in events:
+            sql = "INSERT OR IGNORE INTO seen VALUES (?, ?)"
+            if connection.execute(sql, [event.id, now]).rowcount:
+                new += 1
+                if event.duplicate_of is None:
+                    self._take(connection, notices.bounded(event), now)
+        return new
+
+    def _take(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
+        backup_digest.note(connection, event)
+        subject = subject_of(event)
+        spared = next((s for s in silences.active(connection, now) if s.covers(event)), None)
+        at = seconds(event.timestamp)
+        late = at > 0 and now - at > self._max_age
+        it = Circumstance(now, spared.id if spared else "", late)
+        recovered = self._recover(connection, event, subject, it)
+        if subject.bad:
+            self._report(connection, event, subject, it)
+        elif not recovered:
+            self._plain(connection, event, it)
+        self._restart(connection, event, now)
+
+    def _recover(self, connection: sqlite3.Connection, event: Event, subject: Subject, it: Circumstance) -> bool:
+        """Whether it ended something."""
+        found = [one for one in incident_book.by_key(connection, subject.well) if one.bad]
+        for incident in found:
+            step = incidents.recover(incident, event, subject, it.now, self.timing)
+            self._step(connection, step, it)
+        return bool(found)
+
+    def _report(self, connection: sqlite3.Connection, event: Event, subject: Subject, it: Circumstance) -> None:
+        if self._folds(connection, event, it):
+            return
+        correlation = event.correlation_id or event.id
+        of_keys = incident_book.by_key(connection, subject.bad)
+        incident = next(iter(sorted(of_keys, key=lambda one: not one.bad)), None)
+        incident = incident or incident_book.by_correlation(connection, correlation)
+        if incident and incidents.continues(incident, event, it.now, self.timing):
+            step = incidents.report(incident, event, subject, it.now, self.timing)
+        else:
+            taken = incident_book.load(connection, correlation) is not None
+            identity = event.id if taken else correlation
+            step = incidents.begin(identity, event, subject, it.now, self.timing)
+        self._step(connection, step, it, correlation)
+
+    def _folds(self, connection: sqlite3.Connection, event: Event, it: Circumstance) -> bool:
+        """What a lost node took along is no problem of its own."""
+        key = folds_into_node(event)
+        found = incident_book.by_key(connection, [key]) if key else []
+        for incident in found:
+            if incident.bad and loses_node(incident.last):
+                self._step(connection, incidents.fold(incident, event, it.now, self.timing), it)
+                return True
+        return False
+
+    def _plain(self, connection: sqlite3.Connection, event: Event, it: Circumstance) -> None:
+        """No problem: for those who want to know even that."""
+        if self._morning is not None and backup_digest.is_good(event):
+            return
+        notice = notices.of_event(event, "", link=self._link)
+        for route in self._routes.values():
+            if route.wants(event):
+                self._deliver(connection, route, notice, it)
+
+    def _restart(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
+        """After the restart itself is told: what it takes along is not."""
+        if (restart := silences.of_restart(event, now)) is not None:
+            silences.add(connection, restart)
+        elif event.kind == "node.online" and event.node and event.trust != "unauthenticated":
+            silences.end(connection, f"restart-{event.site}-{event.node.casefold()}", now)
+
+    # --- words -------------------------------------------------------------------------------------------------------
+
+    def _step(
+        self, connection: sqlite3.Connection, step: incidents.Step, it: Circumstance, correlation: str = ""
+    ) -> None:
+        incident, word = step
+        incident_book.save(connection, incident, it.now, correlation)
+        if word is not None:
+            self._say(connection, incident, word, it)
+
+    def _say(self, connection: sqlite3.Connection, incident: Incident, word: Word, it: Circumstance) -> None:
+        notice = notices.of_word(word, incident, it.now, self._link)
+        if connection.execute("SELECT 1 FROM notices WHERE id = ?", [notice.id]).fetchone():
+            notice = notices.by_clock(notice, it.now)
+        told = deliveries.told(connection, incident.id)
+        for name, route in self._routes.items():
+            if word.kind == "recovery":
+                if (before := told.get(name)) is not None:
+                    self._end(connection, route, notice, before, it, woken=incident.severity == "critical")
+            elif not route.wants(word.event):
+                continue
+            elif name not in told:
+                self._deliver(connection, route, replace(notice, kind="event"), it)
+            elif word.kind != "update" or word.louder or route.routing.updates == "update":
+                self._deliver(connection, route, notice, it)
+
+    def _end(
+        self,
+        connection: sqlite3.Connection,
+        route: Route,
+        notice: Notice,
+        told: deliveries.Told,
+        it: Circumstance,
+        *,
+        woken: bool,
+    ) -> None:
+        """Whoever was told of the problem is told of its end; where that still waits for a digest, there."""
+        if told.state == deliveries.HELD:
+            hold, next_at = told.hold, told.next_at
+            deliveries.add(connection, notice, route.name, it.now, hold=hold, next_at=next_at)
+            return
+        self._deliver(connection, route, notice, replace(it, silence=""), woken=woken)
+
+    def _deliver(
+        self, connection: sqlite3.Connection, route: Route, notice: Notice, it: Circumstance, *, woken: bool = False
+    ) -> None:
+        hold, next_at = self._hold(connection, route, notice, it, woken=woken)
+        deliveries.add(connection, notice, route.name, it.now, kind=notice.kind, hold=hold, next_at=next_at)
+
+    def _hold(
+        self, connection: sqlite3.Connection, route: Route, notice: Notice, it: Circumstance, *, woken: bool
+    ) -> tuple[str, float | None]:
+        """Why it waits for a digest, and until when."""
+        if it.silence:
+            return f"silence {it.silence}", None
+        critical = notice.severity == "critical" or woken
+        if it.late:
+            return self._collected(connection, route, "late", it.now + COLLECT)
+        if self._quiet and not critical and (until := self._quiet.until(it.now)):
+            return "quiet", until
+        limit = route.routing.rate_limit
+        waiting = deliveries.waiting_until(connection, route.name, "flood") if not critical else None
+        if waiting is not None:
+            return "flood", waiting
+        count = deliveries.made_since(connection, route.name, it.now - MINUTE, critical=critical) if limit else 0
+        return ("flood", it.now + MINUTE) if limit and count >= limit else ("", None)
+
+    @staticmethod
+    def _collected(connection: sqlite3.Connection, route: Route, hold: str, until: float) -> tuple[str, float]:
+        waiting = deliveries.waiting_until(connection, route.name, hold)
+        return hold, until if waiting is None else waiting
+
+    # --- the clock ---------------------------------------------------------------------------------------------------
+
+    def morning_due(self, connection: sqlite3.Connection, now: float) -> bool:
+        """Whether `tick` will want to know the guests."""
+        planned = value(connection, "morning")
+        return self._morning is not None and (planned is None or float(planned) <= now)
+
+    def tick(self, connection: sqlite3.Connection, now: float, guests: Iterable[GuestState] = ()) -> None:
+        """What the clock makes due."""
+        for incident in incident_book.due(connection, now):
+            spared = next((s for s in silences.active(connection, now) if s.covers(incident.last)), None)
+            it = Circumstance(now, spared.id if spared else "")
+            self._step(connection, incidents.act(incident, now, self.timing), it)
+        for silence in silences.ended(connection, now):
+            self._after(connection, silence.id, now)
+        for notifier, hold in deliveries.holds_due(connection, now):
+            self._digest(connection, notifier, hold, now)
+        self._good_morning(connection, now, guests)
+
+    def _digest(self, connection: sqlite3.Connection, notifier: str, hold: str, now: float) -> None:
+        rows = deliveries.held(connection, hold, notifier)
+        seqs = [seq for seq, _, _ in rows]
+        if len(rows) == 1:
+            return deliveries.release(connection, seqs, now)
+        self._fold(connection, notifier, hold, rows, now)
+        return None
+
+    def _fold(
+        self, connection: sqlite3.Connection, notifier: str, why: str, rows: Sequence[tuple[int, str, str]], now: float
+    ) -> None:
+        read = (deliveries.read(connection, identity) for _, _, identity in rows)
+        found = [notice for notice in read if notice]
+        identity = notices.own_id("digest", notifier, why, rows[0][0])
+        if found:
+            notice = notices.digest(why.split(" ", 1)[0], identity, found, now)
+            deliveries.write(connection, notice)
+            deliveries.add(connection, notice, notifier, now)
+        deliveries.settle(connection, [row[0] for row in rows], deliveries.FOLDED, now, identity)
+
+    def _after(self, connection: sqlite3.Connection, identity: str, now: float) -> None:
+        """A silence is over: what it held back is told if it is still wrong."""
+        hold = f"silence {identity}"
+        rows = deliveries.held(connection, hold)
+        bad = {one.id for one in incident_book.current(connection)}
+        still: dict[str, list[tuple[int, str, str]]] = {}
+        over: list[int] = []
+        for row in rows:
+            notice = deliveries.read(connection, row[2])
+            if notice and notice.incident in bad:
+                still.setdefault(row[1], []).append(row)
+            else:
+                over.append(row[0])
+        deliveries.settle(connection, over, deliveries.DROPPED, now)
+        for notifier, kept in still.items():
+            self._fold(connection, notifier, hold, kept, now)
+        silences.forget(connection, identity)
+
+    def _good_morning(self, connection: sqlite3.Connection, now: float, guests: Iterable[GuestState]) -> None:
+        """Once a day; when the time passed while nobody ran, a little later."""
+        if self._morning is None or not self.morning_due(connection, now):
+            return
+        planned = value(connection, "morning")
+        set_value(connection, "morning", str(next_time(self._morning, now, self._where)))
+        if planned is None or now - float(planned) > MORNING:
+            return
+        notice = backup_digest.morning(planned, backup_digest.tallies(connection), guests, now)
+        if notice is not None:
+            self.say(connection, notice, [name for name, r in self._routes.items() if r.concerns(_BACKUPS)], now)
+
+    # --- messages ----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def say(connection: sqlite3.Connection, notice: Notice, notifiers: Iterable[str], now: float) -> None:
+        """To these, whatever their filters say."""
+        deliveries.write(connection, notice)
+        for name in notifiers:
+            deliveries.add(connection, notice, name, now)
+
+    def refused(self, connection: sqlite3.Connection, notifier: str, reason: str, now: float) -> None:
+        """A notifier was refused for good: the others tell it, once until it works again."""
+        if value(connection, TROUBLE + notifier) is not None:
+            return
+        set_value(connection, TROUBLE + notifier, str(now))
+        identity = notices.own_id("refused", notifier, now)
+        text = f"{reason}\nWhat it refused is kept: `mqtt-bridge deliveries --parked`."
+        notice = notices.message(identity, f"Notifier {notifier} is refused by its service", text, "error", now)
+        self.say(connection, notice, [name for name in self._routes if name != notifier], now)
+
+    @staticmethod
+    def works(connection: sqlite3.Connection, notifier: str) -> None:
+        """It told something: the next refusal is news again."""
+        connection.execute("DELETE FROM notifying WHERE name = ?", [TROUBLE + notifier])
+
+    @staticmethod
+    def acknowledge(connection: sqlite3.Connection, which: str, by: str, now: float) -> Incident | None:
+        """Somebody knows of an incident, or of what one of its notices tells; None: there is none like that."""
+        row = connection.execute("SELECT incident FROM deliveries WHERE notice = ?", [which]).fetchone()
+        incident = incident_book.load(connection, which) or (incident_book.load(connection, row[0]) if row else None)
+        if incident is not None:
+            incident = incidents.acknowledge(incident, by)
+            incident_book.save(connection, incident, now)
+        return incident
+
+    # --- tidying up --------------------------------------------------------------------------------------------------
+
+    def begin(self, connection: sqlite3.Connection, now: float) -> None:
+        """At the start: what waits for a notifier that is gone, waits no more."""
+        deliveries.give_up_others(connection, self._routes, now)
+
+    @staticmethod
+    def tidy(connection: sqlite3.Connection, now: float) -> None:
+        """Forget what nobody asks for any more."""
+        connection.execute("DELETE FROM seen WHERE at < ?", [now - SEEN])
+        incident_book.forget_old(connection, now)
+        deliveries.forget_old(connection, now)
+        backup_digest.forget_old(connection, now)
+
+
+def value(connection: sqlite3.Connection, name: str) -> str | None:
+    """A single value of ours."""
+    row = connection.execute("SELECT value FROM notifying WHERE name = ?", [name]).fetchone()
+    return row[0] if row else None
+
+
+def set_value(connection: sqlite3.Connection, name: str, text: str) -> None:
+    """Keep it."""
+    connection.execute("INSERT OR REPLACE INTO notifying VALUES (?, ?)", [name, text])
+
+
+def _time_of_day(text: str) -> int | None:
+    if text.strip().lower() in ("", "off"):
+        return None
+    try:
+        return minutes(text)
+    except ValueError as error:
+        raise SettingsError([f"NOTIFY_DIGEST_AT: {error}, or `off`."]) from error

@@ -1,0 +1,117 @@
+"""When somebody does not want to be told: maintenance of a site, node, guest or tag. Kept in the journal's database."""
+
+import re
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Literal
+
+from mqtt_bridge.errors import BridgeError
+from mqtt_bridge.model import Event, Trust
+from mqtt_bridge.routing import tags_of
+
+Scope = Literal["site", "node", "guest", "tag"]
+
+SHORTEST, LONGEST = 1.0, 365 * 86400.0  # seconds
+REBOOT = 15 * 60.0  # seconds that a node may need to come back
+DOUBTFUL = 5 * 60.0  # the same where anyone could have said that it restarts
+_DURATION = re.compile(r"(\d{1,6})\s*([smhdw]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+AUTOMATIC = "its restart was asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """`target` is the node's name, the VMID or the tag; `site` empty means every site (tags alone). Unix seconds."""
+
+    id: str
+    scope: Scope
+    site: str
+    target: str
+    since: float
+    until: float
+    reason: str = ""
+    by: str = ""
+
+    def covers(self, event: Event) -> bool:
+        """Whether it is about this event: a node's covers its guests, a guest's no job of several."""
+        if self.site and event.site != self.site:
+            return False
+        if self.scope == "tag":
+            return self.target.casefold() in tags_of(event)
+        if self.scope == "guest":
+            return str(event.guest) == self.target
+        return self.scope == "site" or (event.node or "").casefold() == self.target.casefold()
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.target or self.site}"
+
+
+def duration(text: str) -> float:
+    """Seconds of `90`, `30m`, `2h`, `1d`; raises BridgeError."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    length = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not SHORTEST <= length <= LONGEST:
+        raise BridgeError(f"{text[:40]!r} is no duration.", cure="Write 30m, 2h or 1d; at most 365d.")
+    return float(length)
+
+
+def silence(scope: Scope, site: str, target: str, now: float, length: float, reason: str = "", by: str = "") -> Silence:  # noqa: PLR0917 -- its columns
+    """A new one."""
+    length = min(max(length, SHORTEST), LONGEST)
+    return Silence(secrets.token_hex(4), scope, site, target, now, now + length, reason[:200], by[:100])
+
+
+def of_restart(event: Event, now: float) -> Silence | None:
+    """The silence that a node's restart brings about: what it takes along is expected. `until` is the latest end.
+
+    Anyone can send a line of syslog; what only such a line says holds a real loss back for a shorter time.
+    """
+    if event.kind != "node.shutdown" or not event.node:
+        return None
+    lengths: dict[Trust, float] = {"api": REBOOT, "authenticated": REBOOT, "unauthenticated": DOUBTFUL}
+    identity = f"restart-{event.site}-{event.node.casefold()}"
+    return Silence(
+        identity, "node", event.site, event.node, now, now + lengths[event.trust], AUTOMATIC, "node.shutdown"
+    )
+
+
+# --- the database's thread -------------------------------------------------------------------------------------------
+
+
+def add(connection: sqlite3.Connection, one: Silence) -> None:
+    """The same id again replaces it, but never makes it longer than it was to be: a repeated log line is no restart."""
+    sql = """INSERT INTO silences VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+    connection.execute(sql, astuple(one))
+
+
+def active(connection: sqlite3.Connection, now: float) -> list[Silence]:
+    """Those that hold now."""
+    return _some(connection, "WHERE since <= ? AND until > ?", [now, now])
+
+
+def ended(connection: sqlite3.Connection, now: float) -> list[Silence]:
+    """Those whose end is still to be dealt with."""
+    return _some(connection, "WHERE until <= ?", [now])
+
+
+def every(connection: sqlite3.Connection) -> list[Silence]:
+    """All that are not over."""
+    return _some(connection, "ORDER BY until", [])
+
+
+def end(connection: sqlite3.Connection, identity: str, now: float) -> bool:
+    """Let it end now; False: there is none of that id."""
+    sql = "UPDATE silences SET until = min(until, ?) WHERE id = ?"
+    return connection.execute(sql, [now, identity]).rowcount > 0
+
+
+def forget(connection: sqlite3.Connection, identity: str) -> None:
+    """Its end was dealt with."""
+    connection.execute("DELETE FROM silences WHERE id = ?", [identity])
+
+
+def _some(connection: sqlite3.Connection, rest: str, parameters: Sequence[float]) -> list[Silence]:
+    sql = f"SELECT id, scope, site, target, since, until, reason, by FROM silences {rest}"  # noqa: S608 -- constants
+    return [Silence(*row) for row in connection.execute(sql, parameters)]
