@@ -73,7 +73,8 @@ LIST = v.Shape("list, comma separated", v.split)
 SIZE = v.Shape("bytes, or with k, m, g: 1k to 1g", _size)
 SEVERITY = v.choice(*SEVERITIES)
 PROCESSED = v.matching(r"flag|seen|move:[^\x00-\x1f]{1,200}", "flag, seen or move:FOLDER", "flag, seen or move:FOLDER")
-CHANNELS = v.words(r"\d{5,25}", "the number of a channel", hint="Discord shows it under Copy Channel ID")
+_CHANNELS = v.words(r"\d{5,25}", "the number of a channel", hint="Discord shows it under Copy Channel ID")
+CHANNELS = v.Shape(_CHANNELS.text, lambda text: tuple(int(number) for number in _CHANNELS(text)))
 
 _SOURCES = "Addresses and networks that may send."
 _LOCAL = "127.0.0.1"

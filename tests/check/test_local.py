@@ -154,6 +154,9 @@ def test_json_for_machines() -> None:
 
 
 async def test_every_check_of_the_table_runs(check: Check) -> None:
-    found = await check(HOST | {"PROXMOX_HOST": f"127.0.0.1:{free_port()}", "TZ": ""}, VERIFY_SSL="false")
-    assert {f.subject.split(":")[0].split(" ")[0] for f in found.findings} == {"pve", "broker", "this", "settings"}
-    assert len(CHECKS) == 5
+    listening = {"ENABLED_EVENT_LISTENERS": "SMTP", "EVENT_SMTP_LISTEN_PORT": str(free_port())}
+    host = HOST | {"PROXMOX_HOST": f"127.0.0.1:{free_port()}", "TZ": ""}
+    found = await check(host | listening, VERIFY_SSL="false")
+    subjects = {f.subject.split(":")[0].split(" ")[0] for f in found.findings}
+    assert subjects == {"pve", "broker", "this", "settings", "listener"}
+    assert len(CHECKS) == 12, "seven of them are silent about what is not enabled"

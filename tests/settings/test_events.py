@@ -74,3 +74,10 @@ def test_what_is_wrong_is_told_by_key(problems: Reporter, keys: dict[str, str], 
 
 def test_a_listener_that_does_not_run_needs_nothing(given: Loader) -> None:
     assert given(EVENT_SYSLOG_LISTEN_HOST="::", GOTIFY_IN_ENABLED="false").events.enabled == {"WEBSOCKET"}
+
+
+def test_channels_of_discord_are_numbers(given: Loader) -> None:
+    """As Discord's own library has them: as text none would ever be found."""
+    listed = "123456789012345678, 223456789012345678"
+    settings = given(DISCORD_IN_BOT_TOKEN="t", DISCORD_IN_CHANNELS=listed)
+    assert settings.listen.discord.channels == (123456789012345678, 223456789012345678)

@@ -16,7 +16,7 @@ import pytest
 import yarl
 from aiohttp import WSMsgType, web
 
-GUILD, CHANNEL, BOT, ROLE, MEMBER = 1001, 2002, 3003, 4004, 5005
+GUILD, CHANNEL, BOT, ROLE, MEMBER = 1001, 200200200200200200, 3003, 4004, 5005  # the settings know how long one is
 EPOCH = 1420070400000  # Discord's, in milliseconds
 TOKEN = "bot-token-of-the-test"
 DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, INVALID, HELLO, ACK = 0, 1, 2, 6, 7, 9, 10, 11
