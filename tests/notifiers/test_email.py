@@ -7,6 +7,7 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 
+import aiosmtplib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -398,6 +399,19 @@ async def test_our_mail_to_our_own_smtp_listener_is_no_event() -> None:
     assert sent.answer
     assert intake.reports == {}
     assert intake.rejected == {"our own notification": 1}
+
+
+async def test_a_bounce_of_our_mail_to_our_own_smtp_listener_is_no_event_and_another_is() -> None:
+    listener, intake = SmtpListener(SmtpInSettings(port=0)), MemoryIntake()
+    ours = compose(notice(), Letterhead(SENDER, (RECIPIENT,))).content
+    async with listening(listener, intake), asyncio.timeout(20):
+        await until(lambda: intake.good)
+        for mail in (_bounce(ours), _bounce(proxmox(1)), proxmox(2, body="X-Proxmox-MCP-Notice: forged")):
+            await aiosmtplib.send(
+                mail, sender=SENDER, recipients=[RECIPIENT], hostname="127.0.0.1", port=listener.port, start_tls=False
+            )
+    assert intake.rejected == {"our own notification": 1}
+    assert len(intake.reports) == 2
 
 
 async def test_our_mail_and_its_bounce_in_a_mailbox_that_we_read_are_no_events(tmp_path: Path) -> None:
