@@ -14,9 +14,8 @@ from mqtt_bridge.wording.verdict import Verdict
 def read_mail(raw: str | bytes, now: float | None = None) -> Verdict:  # noqa: ARG001 -- a mail tells its year
     """The verdict on a mail or its body; of a forwarded mail on the inner one, if the outer says nothing."""
     letter = opened(as_bytes(raw).removeprefix(BOM_UTF8))
-    notice = _notice(letter)
-    found = notification.recognized(notice)
-    for inner in () if found else letter.inner:
+    notice, found = _notice(letter), None
+    for inner in letter.inner:
         found = found or notification.recognized(_notice(inner))
     return _judged(found or notification.read(notice), notice)
 

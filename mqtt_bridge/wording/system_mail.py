@@ -62,7 +62,8 @@ _BY_WORDS: tuple[tuple[Severity, re.Pattern[str]], ...] = (
         "warning",
         _C(
             r"\b(?:warn(?:ing|ings)?|alert|caution|degraded|denied|refused|security|suspicious|intrusion|banned|expir\w+"
-            r"|(?:disk|storage|pool|filesystem|file system|partition|volume) (?:is )?(?:almost |nearly )?full|on battery|timed? ?out|timeout|deprecated|low (?:disk|space|battery)|high (?:load|usage|temperature)"
+            r"|(?:disk|storage|pool|file ?system|partition|volume) (?:is )?(?:almost |nearly )?full"
+            r"|on battery|timed? ?out|timeout|deprecated|low (?:disk|space|battery)|high (?:load|usage|temperature)"
             r"|threshold|exceed(?:s|ed)?|not in (?:the )?sudoers|incorrect password|attention|warnung|achtung"
             r"|avertissement|advertencia|aviso)\b",
             _I,
@@ -72,7 +73,8 @@ _BY_WORDS: tuple[tuple[Severity, re.Pattern[str]], ...] = (
 _DECLARED: dict[str, Severity] = {
     "info": "info", "information": "info", "informational": "info", "debug": "info", "ok": "info", "resolved": "info",
     "success": "info", "low": "info", "normal": "info", "up": "info",
-    "alerting": "warning", "firing": "warning", "notice": "warning", "warning": "warning", "warn": "warning", "average": "warning", "medium": "warning",
+    "alerting": "warning", "firing": "warning",
+    "notice": "warning", "warning": "warning", "warn": "warning", "average": "warning", "medium": "warning",
     "error": "error", "err": "error", "high": "error", "major": "error", "failed": "error", "failure": "error",
     "down": "error",
     "critical": "critical", "crit": "critical", "fatal": "critical", "disaster": "critical", "emergency": "critical",
@@ -104,7 +106,7 @@ def known(notice: Notice) -> Verdict | None:
 
 def unknown(notice: Notice) -> Verdict:
     """What no rule knows."""
-    return verdict("system.mail", notice, node=node_of(notice) or _host_in(notice), severity=_of_text(notice))
+    return verdict("system.mail", notice, node=node_of(notice) or _host_in(notice), severity=_of_stranger(notice))
 
 
 def _with(notice: Notice, found: Verdict, severity: Severity) -> Verdict:
@@ -112,9 +114,14 @@ def _with(notice: Notice, found: Verdict, severity: Severity) -> Verdict:
 
 
 def _of_text(notice: Notice) -> Severity:
-    """What the sender declared, else what the words tell: of a person's mail the subject's, of a circular none."""
-    words = "" if notice.circular else notice.title if notice.personal else f"{notice.title}\n{notice.text[:20_000]}"
-    return declared_severity(notice.severity) or severity_by_words(words)
+    return declared_severity(notice.severity) or severity_by_words(f"{notice.title}\n{notice.text[:20_000]}")
+
+
+def _of_stranger(notice: Notice) -> Severity:
+    """The same where words mean less: of a person's mail only the subject's count, of a circular none."""
+    if not (notice.circular or notice.personal):
+        return _of_text(notice)
+    return declared_severity(notice.severity) or severity_by_words("" if notice.circular else notice.title)
 
 
 # Without a colon or quotes only what looks like a name: "on host that failed" names none.
