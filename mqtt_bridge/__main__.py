@@ -24,6 +24,8 @@ examples:
                                  what went wrong since yesterday
   mqtt-bridge classify < mail    what the rules make of a text
   mqtt-bridge purge --dry-run    list every retained and discovery topic of ours
+
+`proxmox-mcp watch --events` shows events as they come.
 """
 
 
