@@ -26,11 +26,12 @@ from mqtt_bridge.transaction import Batch, Maker
 log = logging.getLogger(__name__)
 
 QUEUE = 10_000  # reports of one listener that wait
-TRANSACTION = 2_000  # reports after which no further batch is taken into a transaction
+TRANSACTION = 500  # reports after which no further batch is taken into a transaction: others wait for its end
+FEW = 100  # reports of a listener that go before the flood of another, in a transaction of their own
 SEED_AGE, SEED_EVENTS = 86_400.0, 50_000  # what is read of the journal at the start
 SUMMARIES = 100  # summaries that wait while the journal fails
 TICK = 1.0  # seconds between looks for a summary that is due
-GOODBYE = 3.0  # seconds for what waits when everything stops
+GOODBYE = 1.5  # seconds for what waits when everything stops
 
 OnStored = Callable[[Sequence[Event]], None]
 
@@ -74,6 +75,7 @@ class Pipeline:
         self._waiting: dict[str, int] = {}
         self._summaries: list[Event] = []
         self._wake = asyncio.Event()
+        self._few = False  # the last transaction was of those that have little
         self._open = False
         self._worker: asyncio.Task[None] | None = None
 
@@ -160,12 +162,16 @@ class Pipeline:
                 await self._wake.wait()
 
     def _take(self) -> list[Batch]:
-        """A batch of each listener in turn."""
+        """A batch of each listener in turn; now and then only of those that have little."""
+        some = [name for name, queue in self._queues.items() if queue]
+        few = [name for name in some if self._waiting[name] <= FEW]
+        self._few = bool(few) and len(few) < len(some) and not self._few
+        names = few if self._few else some
         taken: list[Batch] = []
         count = 0
-        while count < TRANSACTION and any(self._queues.values()):
-            for name, queue in self._queues.items():
-                if queue:
+        while count < TRANSACTION and any(self._queues[name] for name in names):
+            for name in names:
+                if queue := self._queues[name]:
                     taken.append(queue.popleft())
                     count += len(taken[-1].reports)
                     self._waiting[name] -= len(taken[-1].reports)

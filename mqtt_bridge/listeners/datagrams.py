@@ -12,6 +12,7 @@ Datagram = tuple[bytes, str]  # what was sent, and from which address
 Take = Callable[[list[Datagram]], bool]  # False: no more for now
 
 BURST = 256  # datagrams per turn of the event loop and socket
+BURST_BYTES = 256 * 1024  # after which a turn ends, too: large ones take longer to be understood
 _SO_MEMINFO, _MEMINFO = 55, struct.Struct("9I")  # Linux: what a socket holds; the ninth figure is what it dropped
 _DROPS = 8
 
@@ -64,13 +65,16 @@ class Datagrams:
 
     def _readable(self, source: socket.socket) -> None:
         found: list[Datagram] = []
-        receive, size = source.recvfrom, self._size + 1
+        receive, size, read = source.recvfrom, self._size + 1, 0
         for _ in range(self._burst):
             try:
                 data, address = receive(size)
             except OSError:  # nothing more, or a network error that the next turn meets again or not
                 break
             found.append((data, address[0]))
+            read += len(data)
+            if read > BURST_BYTES:
+                break
         if found and not self._take(found):
             self.pause()
 

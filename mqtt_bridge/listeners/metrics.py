@@ -27,7 +27,7 @@ from mqtt_bridge.settings.listening import MetricsInSettings
 GATHER = 0.25  # seconds in which what comes is handed over together: over UDP a node's figures come in pieces
 LOOK = 10.0  # seconds between two looks at what is old, and at what the kernel dropped
 CHUNK = 500  # guests handed over at once
-BREATH = 200  # lines read before others have their turn
+BREATH = 100  # lines read before others have their turn
 DATAGRAMS = 32  # read before others have their turn
 MAX_DATAGRAM = 65_507
 LIMITS = Limits(connections=32, body=BODY_TIME, life=60.0)

@@ -1,6 +1,7 @@
 """From the backlog to the intake: a few batches under way at once, so that one is read while others are written."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,7 +10,8 @@ from mqtt_bridge.listeners.syslog_backlog import Backlog, Message
 
 BATCH = 500  # reports in one call of the intake
 UNDER_WAY = 3  # calls at once; beyond the first only full batches, so that a trickle makes no small ones
-BREATH = 50  # messages read before others have their turn: sockets are emptied meanwhile
+SOME = 10  # messages read at a stretch; a malicious one takes a millisecond
+TURN = 0.005  # seconds of reading before others have theirs: sockets are emptied, and what was read is written down
 LOOK = 5.0  # seconds between two looks around when nothing comes
 NEAR = 0.02  # seconds between two looks whether a batch is full
 FULL_PAUSE, LONGEST_FULL, LONGEST_FAILED = 0.02, 1.0, 10.0  # seconds until the intake is asked again, doubling
@@ -73,10 +75,13 @@ class Handover:
         """The next batch. It counts as open from its first report, so that a cancellation loses none."""
         batch: list[Report] = []
         self._open.append(batch)
+        until = 0.0
         while len(batch) < BATCH and len(self._backlog):
-            made = [self._read(message, intake) for message in self._backlog.take(BREATH)]
+            made = [self._read(message, intake) for message in self._backlog.take(SOME)]
             batch += [report for report in made if report]
-            await asyncio.sleep(0)
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + TURN
         if not batch:
             self._close(batch)
         return batch
