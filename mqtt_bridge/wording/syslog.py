@@ -30,7 +30,8 @@ _ACCESS_LOG: Final = re.compile(r'\S+ - \S+ \[[^\]]{10,40}\] "(?:GET|POST|PUT|DE
 _ROUTINE: Final = re.compile(
     r"(?:\[?(?:info|notice|debug)\]?:? )?(?:last message repeated|start(?:ing|ed)|stop(?:ping|ped)|restarted"
     r"|listening|ready|running|loaded|version|initiali[sz]ed|reload(?:ing|ed)|connected|exiting|shutting down"
-    r"|done|success|ok\b|finished|completed)",
+    r"|done|success|ok\b|finished|completed"
+    r"|\S{1,80}\.(?:scope|service|slice|mount): (?:Consumed|Deactivated|Succeeded))",
     re.IGNORECASE,
 )
 _NAMED_GUEST: Final = re.compile(r"\b(?:VM|CT|[Cc]ontainer) '?([1-9]\d{2,8})\b")

@@ -30,7 +30,7 @@ _LXC: Final = (
     row("guest.start.failed", "", rf"^(?:lxc-start[: ] ?)?{VMID}[: ][\s\S]{{0,1000}}?(?:[Ff]ail|ERROR|rror|No such)", "CT {guest} did not start"),
     row("guest.start.failed", "container failed to start", "", "A container did not start"),
 )  # fmt: skip
-_COMMON: Final = (*guests.LOCKS, *guests.GUESTS, *guests.BACKUPS)
+_COMMON: Final = (*guests.BACKUPS, *guests.LOCKS, *guests.GUESTS)
 _DAEMON: Final = Family(
     (*_COMMON, *storage.STORAGE, *cluster.FILESYSTEM, *auth.AUTH, *system.CLOCKS[:4], *guests.TROUBLE, *guests.CHATTER),
     ours=True,
@@ -92,7 +92,8 @@ def _telling(*tables: Iterable[Row]) -> tuple[Row, ...]:
 _UNKNOWN: Final = Family(
     (
         *_telling(kernel.FIREWALL, _COMMON, cluster.HA, cluster.PMXCFS, storage.PVESTATD, cluster.FILESYSTEM),
-        *_telling(cluster.COROSYNC, cluster.WATCHDOG, storage.SMARTD, storage.MDADM),
+        *(entry for entry in _telling(cluster.COROSYNC) if entry.kind != "service.error"),
+        *_telling(cluster.WATCHDOG, storage.SMARTD, storage.MDADM),
         *_telling(storage.ZED, kernel.MEMORY, kernel.ZFS, kernel.RAID, kernel.DISKS, kernel.SHARES, storage.CEPH),
         *_telling(
             auth.AUTH, system.CLOCKS, system.SYSTEMD, system.PBS, guests.TROUBLE, kernel.NETWORK, kernel.OTHER, _LXC[:1]

@@ -8,7 +8,7 @@ pve-ha-manager (Manager.pm, NodeStatus.pm, Fence.pm, LRM.pm, CRM.pm, watchdog-mu
 from mqtt_bridge.wording.syslog_row import NODE, VMID, Row, noise, row
 
 _SID = rf"(?P<service>(?:vm|ct):{VMID})"
-_FROM = r"state changed from '(?P<old>\w+)' (?:=>|to)"
+_FROM = r"state changed (?:from )?'(?P<old>\w+)' (?:=>|to)"
 _ON_NODE = rf"(?: {{1,4}}\(node = {NODE})?"
 
 QUORUM: tuple[Row, ...] = (
@@ -59,6 +59,7 @@ COROSYNC: tuple[Row, ...] = (
     row("corosync.token.lost", "token timed out", "", "corosync lost its token"),
     row("corosync.token.lost", "oken has not been received", r"in (?P<milliseconds>\d+) ms", "corosync has had no token for {milliseconds} ms"),
     row("corosync.token.lost", "A processor failed", "", "corosync lost a node"),
+    row("corosync.token.lost", "FAILED TO RECEIVE", "", "corosync lost messages"),
     row("corosync.token.lost", "oken was lost", "", "corosync lost its token"),
     row("corosync.token.lost", "The token was", "", "corosync lost its token"),
     row("cluster.membership.changed", "embers", r"Members\[\d+\]:(?P<members>[ \d]*)", "Members of the cluster:{members}"),
@@ -76,14 +77,14 @@ COROSYNC: tuple[Row, ...] = (
     *noise("PMTUD", "best link", "Resetting MTU", "MTU changed", "ready to provide service", "downlist", "joined"),
 )  # fmt: skip
 HA: tuple[Row, ...] = (
-    row("node.fencing", "state changed from", rf"node '{NODE}': {_FROM} 'fence'", "Node {node} is going to be fenced"),
-    row("node.fenced", "state changed from 'fence'", rf"node '{NODE}': {_FROM} 'unknown'", "Node {node} was fenced"),
-    row("node.status", "state changed from", rf"node '{NODE}': {_FROM} '(?P<state>unknown|gone)'",
+    row("node.fencing", "state changed", rf"node '{NODE}': {_FROM} 'fence'", "Node {node} is going to be fenced"),
+    row("node.fenced", "state changed", rf"node '{NODE}': state changed (?:from )?'fence' (?:=>|to) 'unknown'", "Node {node} was fenced"),
+    row("node.status", "state changed", rf"node '{NODE}': {_FROM} '(?P<state>unknown|gone)'",
         "Node {node} is {state} to the HA manager", "warning", ok=False),
-    row("node.status", "state changed from", rf"node '{NODE}': {_FROM} '(?P<state>online)'", "Node {node} is online"),
-    row("node.status", "state changed from", rf"node '{NODE}': {_FROM} '(?P<state>\w+)'",
+    row("node.status", "state changed", rf"node '{NODE}': {_FROM} '(?P<state>online)'", "Node {node} is online"),
+    row("node.status", "state changed", rf"node '{NODE}': {_FROM} '(?P<state>\w+)'",
         "Node {node} is in {state}", ok=None),
-    row("node.fenced", "fencing: acknowledged", rf"for node '{NODE}'", "Node {node} was fenced"),
+    row("node.fenced", "fencing: acknowledged", rf"\bnode '{NODE}'", "Node {node} was fenced"),
     row("node.fenced", "fencing of node", rf"fencing of node '{NODE}' succ", "Node {node} was fenced"),
     row("node.fencing", "encing node", rf"[Ff]encing node '{NODE}'", "Node {node} is being fenced"),
     row("node.fencing", "fence", rf"(?:fence job for|fencing of|fence devices for|fence commands for) node '{NODE}'", "Fencing of node {node} failed", ok=False),
@@ -93,11 +94,11 @@ HA: tuple[Row, ...] = (
         "Guest {guest} was recovered from {from} to {node}"),
     row("ha.service.recovered", "recover service", rf"recover service '{_SID}' to [^']{{0,60}}node '{NODE}'", "Guest {guest} was recovered on {node}"),
     row("ha.service.state", "recovery node found", rf"service '{_SID}'", "Guest {guest} can't be recovered: no node for it", "error", ok=False),
-    row("ha.service.state", "state changed from", rf"service '{_SID}': {_FROM} '(?P<state>error)'{_ON_NODE}",
+    row("ha.service.state", "state changed", rf"service '{_SID}': {_FROM} '(?P<state>error)'{_ON_NODE}",
         "HA gave up on guest {guest}", "error", ok=False),
-    row("ha.service.state", "state changed from", rf"service '{_SID}': {_FROM} '(?P<state>fence)'{_ON_NODE}",
+    row("ha.service.state", "state changed", rf"service '{_SID}': {_FROM} '(?P<state>fence)'{_ON_NODE}",
         "HA state of guest {guest}: {state}", ok=False),
-    row("ha.service.state", "state changed from", rf"service '{_SID}': {_FROM} '(?P<state>\w+)'{_ON_NODE}",
+    row("ha.service.state", "state changed", rf"service '{_SID}': {_FROM} '(?P<state>\w+)'{_ON_NODE}",
         "HA state of guest {guest}: {state}"),
     row("guest.start.failed", "unable to start service", rf"service '?{_SID}", "HA could not start guest {guest}"),
     row("guest.start.failed", "start failed", rf"service '?{_SID}'? - start failed", "HA could not start guest {guest}"),
@@ -120,6 +121,8 @@ HA: tuple[Row, ...] = (
     row("ha.lrm.state", "restart LRM", "", "HA on this node restarts"),
     row("watchdog.expired", "watchdog update failed", "", "The HA watchdog can't be fed"),
     row("node.status.slow", "loop take too long", r"\((?P<seconds>\d+) seconds\)", "A round of the HA manager took {seconds} s"),
+    row("ha.service.state", "service ", rf"\bservice '?{_SID}'?[^\n]{{0,200}}(?:fail|error|unable|not )", "HA: guest {guest} is in trouble", "warning", ok=False),
+    row("ha.service.state", "service ", rf"\bservice '?{_SID}", "HA: news of guest {guest}"),
     row("noise", "no service configured for"),
     row("noise", "watchdog"),
 )  # fmt: skip

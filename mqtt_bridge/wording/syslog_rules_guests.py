@@ -57,8 +57,9 @@ BACKUPS: tuple[Row, ...] = (
     row("backup.job.failed", "Backup job finished with errors", "", "Backup job finished with errors"),
     row("backup.job.failed", "Backup job failed", r"Backup job failed(?: - (?P<error>[^\n]*))?", "Backup job failed: {error}"),
     row("backup.job.failed", "job errors", r"^(?:TASK ERROR: |ERROR: )?job errors$", "Backup job finished with errors"),
-    row("replication.failed", "replication job error", rf"(?:(?P<job>{VMID}-\d{{1,4}}): )?(?:got unexpected )?replication job error(?: - (?P<error>[^\n]*))?",
+    row("replication.failed", "replication job error", rf"(?:\(?(?P<job>{VMID}-\d{{1,4}})[):] ?)?(?:got unexpected )?replication job error(?: - (?P<error>[^\n]*))?",
         "Replication of guest {guest} failed: {error}"),
+    row("replication.failed", "send/receive failed, cleaning up", "", "A replication failed"),
     row("replication.failed", "eplication", rf"[Rr]eplication job '?(?P<job>{VMID}-\d{{1,4}})'?[^\n]{{0,80}}failed", "Replication of guest {guest} failed"),
 )  # fmt: skip
 TROUBLE: tuple[Row, ...] = (

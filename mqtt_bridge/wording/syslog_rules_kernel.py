@@ -49,7 +49,7 @@ DISKS: tuple[Row, ...] = (
     row("disk.io.error", "CDB: ", r"\[(?P<device>\w+)\]", "Disk {device} has I/O errors"),
     row("disk.io.error", "ata", r"(?P<device>ata\d+(?:\.\d+)?): (?:exception Emask|failed command|error: \{|hard resetting link|SError|COMRESET failed|"
         r"limiting SATA|status: \{ DRDY ERR|revalidation failed|disabled|disable device|device error|SRST failed|qc timeout|link is slow)", "{device}: errors on the disk's link"),
-    row("disk.io.error", "nvme", r"(?P<device>nvme\d+(?:n\d+)?)[: ][^\n]{0,200}(?:timeout(?! set)|controller is down|not ready|[Rr]emoving|probe failure|Abort status|aborting|resetting controller|failed|error)",
+    row("disk.io.error", "nvme", r"(?P<device>nvme\d+(?:n\d+)?)[: ][^\n]{0,200}(?:timeout(?! set)|controller is down|not ready|[Rr]emoving|probe failure|Abort status|aborting|resetting controller|failed|[Ee]rror)",
         "NVMe {device} does not answer"),
     row("disk.io.error", "offline device", rf"(?:\[?{_DISK}\]?:? )?rejecting I/O", "A disk is gone"),
     row("disk.io.error", "EXT4-fs error", r"device (?P<device>[\w-]+)", "File system on {device} has errors"),
@@ -71,7 +71,7 @@ SHARES: tuple[Row, ...] = (
     row("storage.nfs.unreachable", "nfs: server", r"nfs: server (?P<server>\S+) not responding", "NFS server {server} does not answer"),
     row("storage.status", "nfs: server", r"nfs: server (?P<server>\S+) OK", "NFS server {server} answers again"),
     row("storage.nfs.unreachable", "NFS", r"NFS: (?:state manager|nfs4_\w+)[^\n]{0,200}(?:failed|error)[^\n]{0,200}(?:server (?P<server>\S+))?", "An NFS server does not answer"),
-    row("storage.offline", "CIFS", r"CIFS:? (?:VFS: )?[^\n]{0,200}(?:has not responded|cifs_mount failed|Send error|STATUS_LOGON_FAILURE|No task to wake|Server \S+ )", "An SMB server does not answer"),
+    row("storage.offline", "CIFS", r"CIFS:? (?:VFS: )?[^\n]{0,200}(?:has not responded|cifs_mount failed|Send error|STATUS_LOGON_FAILURE|No task to wake|Server \S+ |BAD_NETWORK_NAME|STATUS_[A-Z_]+|rc = -\d)", "An SMB server does not answer"),
 )  # fmt: skip
 NETWORK: tuple[Row, ...] = (
     row("network.nic.hang", "Unit Hang", rf"(?:{_NIC}: )?(?:\S+: )?Detected (?:Hardware|Tx) Unit Hang", "Network card {link} hangs"),
@@ -121,7 +121,8 @@ OTHER: tuple[Row, ...] = (
     row("noise", "apparmor=", rf"profile=\"lxc-{VMID}"),
     row("noise", "", r"^(?:ACPI\b|atkbd |i8042|\[?drm|snd[_-]|sof-|i915 |nouveau |amdgpu |Bluetooth|iwlwifi |tpm|psmouse|mei_|uvcvideo"
         r"|EDAC |hid-|usb usb|tsc: |RAS: |Warning: PCIe ACS|x86/|pci 0000|SGX |Spectre|Lockdown|mce: CPU|microcode|smpboot|ENERGY_PERF"
-        r"|resource sanity|spl: |ZFS: |cgroup: |kvm(?:_\w+)?: |kvm \[|Command line|Linux version|perf: |hrtimer: )"),
+        r"|resource sanity|spl: |ZFS: |cgroup: |kvm(?:_\w+)?: |kvm \[|pcieport \S+ AER: (?:Multiple )?Corrected|usb \d[\d.-]*: (?:device descriptor|new |New |USB disconnect|reset |unable to enumerate)"
+        r"|Command line|Linux version|perf: |hrtimer: )"),
     *noise("[Firmware Bug]", "[Firmware Warn]", "apparmor=", "audit:", "promiscuous mode", "oom_reaper", "SATA link up"),
 )  # fmt: skip
 KERNEL: tuple[Row, ...] = (*MEMORY, *ZFS, *RAID, *DISKS, *SHARES, *FIREWALL, *NETWORK, *OTHER)

@@ -28,6 +28,8 @@ STORAGE: tuple[Row, ...] = (
     row("storage.offline", "proxmox-backup-client failed", r"failed: (?P<error>[^\n]*)", "A Backup Server does not answer: {error}"),
     row("storage.offline", "' failed: ", r"command '(?:/usr)?/s?bin/(?:smbclient|showmount|rpcinfo|iscsiadm|mount|gluster|rbd|zpool|zfs|vgs|lvs|pvs|sshfs)\b[^\n]*' failed: (?P<error>[^\n]*)",
         "A storage can't be reached: {error}"),
+    row("storage.offline", "rados_connect failed", r"rados_connect failed - (?P<error>[^\n]*)", "Ceph can't be reached: {error}"),
+    row("storage.offline", "transaction_id is", r"pool (?P<pool>\S{1,100}) ", "LVM thin pool {pool} can't be used"),
     row("storage.offline", "is not mounted", r"storage '?(?P<storage>[\w.-]{1,100})'?[^\n]{0,200}is not mounted", "Storage {storage} is not mounted"),
     row("storage.offline", "no such logical volume", r"volume (?P<pool>\S{1,100})", "LVM volume {pool} is missing"),
     row("storage.offline", "no such volume group", r"group (?P<pool>\S{1,100})", "LVM group {pool} is missing"),
@@ -55,6 +57,7 @@ ZED: tuple[Row, ...] = (
         r"(?:[^\n]{0,200}pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "ZFS pool {pool} lost a device"),
     row("storage.zfs.missing", "class=zpool", r"class=zpool\b(?:[^\n]{0,200}pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "ZFS pool {pool} can't be opened"),
     row("storage.zfs.scrub.finished", "class=scrub_finish", r"(?:pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "Scrub of ZFS pool {pool} finished"),
+    row("storage.zfs.scrub.finished", "class=resilver_finish", r"(?:pool=['\"]?(?P<pool>[^\s'\"]{1,100}))?", "Resilver of ZFS pool {pool} finished"),
     row("storage.zfs.degraded", "state", r"pool '?(?P<pool>[^\s']{1,80})'? (?:is )?(?:DEGRADED|FAULTED)", "ZFS pool {pool} is degraded"),
     *noise("eid=", "class=", "Processing events", "ZFS Event Daemon", "Exiting", "Invoking", "Diagnosis Engine"),
 )  # fmt: skip
@@ -74,7 +77,7 @@ SMARTD: tuple[Row, ...] = (
     row("noise", "without error"),
     row("disk.smart.warning", "ailed", _DEVICE, "Disk {device} can't be read by smartd"),
     row("disk.smart.warning", "able to", _DEVICE, "Disk {device} can't be read by smartd"),
-    row("disk.smart.warning", "unable to open", "", "A disk can't be opened by smartd"),
+    row("disk.smart.warning", "unable to open", r"unable to open (?:\w+ )?device|Device: ", "A disk can't be opened by smartd"),
     row("disk.smart.warning", "elow threshold", _DEVICE, "Disk {device}: spare below its threshold"),
     *noise("Device: ", "Monitoring", "smartd ", "Opened", "Drive: ", "Configuration", "Copyright", "Signal", "exit"),
 )  # fmt: skip

@@ -19,7 +19,8 @@ _WARNING: Final = re.compile(
 )
 _HARMLESS: Final = re.compile(
     r"\b(?:no|0|without|zero) (?:error|failure|warning)s?\b|\berrors?[=:] ?0\b|\bfail(?:ed|ures?)[=:] ?0\b|error correction"
-    r"|\bfailed to \S+ .{0,40}, ignoring\b|errors=(?:remount-ro|continue|panic)|error handl",
+    r"|\bfailed to \S+ .{0,40}, ignoring\b|errors=(?:remount-ro|continue|panic)|error handl"
+    r"|timeout set to|timeout is \d|errors? collector",
     re.IGNORECASE,
 )
 _BY_PRIORITY: Final[dict[int, Severity]] = {0: "critical", 1: "critical", 2: "critical", 3: "error", 4: "warning"}
