@@ -10,7 +10,7 @@ from mqtt_bridge.topics import KINDS, SITE_SLUG
 
 SHOWN = 50
 EVERY = 1.0  # seconds between two publishes of a list; one that comes after a pause goes out at once
-LARGEST = 512 * 1024  # bytes of a list: fewer events where their texts are long
+LARGEST = 512 * 1024 - 64  # bytes of a list with its frame: fewer events where their texts are long
 
 
 class EventLists:
