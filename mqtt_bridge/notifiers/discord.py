@@ -18,8 +18,8 @@ from mqtt_bridge.settings.notifying import DiscordOutSettings
 from mqtt_bridge.severity import SEVERITIES
 from mqtt_bridge.wording.clean import one_line
 
-TITLE, DESCRIPTION, FIELD_NAME, FIELD_VALUE, TOTAL = 256, 4096, 256, 1024, 6000  # Discord's limits
-_TEXT, _FIELDS = 2000, 1500  # ours: the log keeps room
+TITLE, DESCRIPTION, FIELD_NAME, FIELD_VALUE = 256, 4096, 256, 1024  # Discord's limits
+_TEXT, _FIELDS = 2000, 1500  # ours: the log keeps room, and all together stays below 6 000, Discord's too
 _UNKNOWN_MESSAGE = 10008
 _NO_CONTENT = 204
 _NEW_WEBHOOK = (
@@ -99,8 +99,7 @@ def payload(notice: Notice) -> dict[str, Any]:
         "fields": _fields(notice),
         "footer": {"text": " · ".join(filter(None, (one_line(notice.site, 60), look(notice).word)))},
     }
-    used = utf16(embed["title"]) + utf16(embed["footer"]["text"]) + sum(map(_size, embed["fields"]))
-    if description := _description(notice, min(DESCRIPTION, TOTAL - used)):
+    if description := _description(notice):
         embed["description"] = description
     if url := parts.link(notice):
         embed["url"] = url
@@ -124,8 +123,8 @@ def _size(field: dict[str, Any]) -> int:
     return utf16(field["name"]) + utf16(field["value"])
 
 
-def _description(notice: Notice, limit: int) -> str:
-    told = begin(markdown.escape(parts.told(notice)), min(_TEXT, limit))
+def _description(notice: Notice) -> str:
+    told = begin(markdown.escape(parts.told(notice)), _TEXT)
     log = markdown.unfenceable(parts.log(notice))
-    room = limit - utf16(told) - markdown.FENCE_SIZE - 1
+    room = DESCRIPTION - utf16(told) - markdown.FENCE_SIZE - 1
     return "\n".join(filter(None, (told, markdown.fenced(end(log, room)) if log else "")))

@@ -121,9 +121,19 @@ async def test_cut_before_the_answer(name: str) -> None:
 async def test_what_the_status_said_holds_though_the_answer_is_cut_or_endless(name: str, fault: str) -> None:
     async with opened(name) as pair:
         pair.server.faults = [fault]
+        began = time.monotonic()
         sent = await pair.notifier.send(notice())
+        assert time.monotonic() - began < 5
         assert sent.ref is None
         assert len(pair.server.asked) == 1
+
+
+async def test_of_an_endless_answer_64_kib_are_read() -> None:
+    server = Receiver(faults=[HUGE])
+    async with server.running(), Http(Service("Echo", "ECHO_URL")) as http:
+        reply = await http.ask("POST", server.webhook, {})
+    assert len(reply.body) == 65_536
+    assert not reply.whole
 
 
 @EACH
@@ -267,7 +277,7 @@ async def test_what_a_service_says_is_quoted_without_secrets() -> None:
     service = Service("Echo", "ECHO_URL", explain=lambda answer: str(answer.get("error")))
     server = Receiver()
     async with server.running(), Http(service, secrets=("hidden-key", "abc")) as http:
-        said = {"error": "no token hidden-key\u202e, password=hunter2 for abc" + "x" * 500}
+        said = {"error": "hidden-key\u202e is no token, password=hunter2 for abc" + "x" * 500}
         server.faults = [web.json_response(said, status=400)]
         reply = await http.ask("POST", server.webhook, {})
         with pytest.raises(RefusedError) as caught:
