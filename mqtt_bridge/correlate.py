@@ -50,6 +50,8 @@ class Book:
     ) -> Happening | None:
         """The nearest happening that this account can be of; `without` these correlations."""
         best: Happening | None = None
+        if not self._index:
+            return best
         nearest = 0.0
         for key in account.keys:
             for one in self._index.get(key, ()):
@@ -71,6 +73,8 @@ class Book:
 
     def ruled_out(self, account: Account) -> frozenset[str]:
         """The happenings on the same target that this account cannot be of."""
+        if not self._index:
+            return frozenset()
         rows = (self._index.get(key, ()) for key in account.keys)
         return frozenset(one.correlation for row in rows for one in row if one.distance(account) is None)
 

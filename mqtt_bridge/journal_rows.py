@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import PydanticSerializationError
@@ -80,11 +81,17 @@ def from_inserted(seq: int, row: Row) -> Stored:
 
 def happened(event: Event, otherwise: float) -> float:
     """Unix seconds, as exact as SQLite's JSON (15 digits) and a cursor can name it."""
+    at = _unix(event.timestamp)
+    return round(otherwise, 5) if at is None else at
+
+
+@lru_cache(4096)
+def _unix(timestamp: str) -> float | None:
     try:
-        at = datetime.fromisoformat(event.timestamp)
+        at = datetime.fromisoformat(timestamp)
         return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), 5)
     except (ValueError, OverflowError, OSError):
-        return round(otherwise, 5)
+        return None
 
 
 def _serialised(event: Event) -> tuple[Event, bytes]:

@@ -112,7 +112,7 @@ def metadata_of(report: Report) -> dict[str, Any]:
     verdict = report.verdict
     found = facts(verdict.fields)
     if report.metadata:
-        found.update(facts(report.metadata))
+        found |= facts(report.metadata)
     if verdict.upid:
         found["upid"] = short(verdict.upid, 1000)
     if verdict.job:
@@ -166,11 +166,18 @@ def facts(told: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     for key, value in told.items():
         if len(found) >= FACTS:
             break
-        found[short(str(key), 100)] = _fact(value, depth)
+        found[_fact_name(str(key))] = _fact(value, depth)
     return found
 
 
+@lru_cache(4096)
+def _fact_name(key: str) -> str:
+    return short(key, 100)
+
+
 def _fact(value: object, depth: int) -> Any:
+    if type(value) is str:  # nearly every fact is one
+        return value if _harmless(value, FACT_LIMIT) else clean(value, FACT_LIMIT)
     plain = _PLAIN.get(type(value))
     if plain is not None:
         return plain(value)
@@ -188,7 +195,6 @@ def _nested(value: Mapping[Any, Any] | Collection[Any], depth: int) -> Any:
 _PLAIN: dict[type, Callable[[Any], Any]] = {
     type(None): lambda value: value,
     bool: lambda value: value,
-    str: lambda value: long(value, FACT_LIMIT),
     int: lambda value: value if abs(value) < NUMBER_LIMIT else "a number too large",
     float: lambda value: value if math.isfinite(value) else None,
 }

@@ -21,6 +21,7 @@ from mqtt_bridge.topics import KINDS, Topics
 log = logging.getLogger(__name__)
 
 WINDOW = 200  # events published at once; the next as many are read meanwhile
+FRESH = 5_000  # events that are published without being read from the journal again
 LIVE = 1000  # events that wait for a reader in this process; the oldest give way, counted
 PAUSE = 1.0  # seconds before the journal is tried again
 NO_TOPIC = "its site or kind cannot stand in a topic"
@@ -43,6 +44,7 @@ class Outbox:
         self._names = retained.names
         self._lists = EventLists(retained)
         self._news = asyncio.Event()
+        self._fresh: deque[Stored] = deque(maxlen=FRESH)  # as the journal stored them, one after the other
         self._live: list[tuple[deque[Stored], asyncio.Event]] = []
         self._acknowledged: set[int] = set()  # and not yet marked so in the journal
         self._refused: set[int] = set()
@@ -78,6 +80,9 @@ class Outbox:
 
     def _on_stored(self, new: Sequence[Stored]) -> None:
         self._lists.add(new)
+        if self._fresh and new[0].seq != self._fresh[-1].seq + 1:
+            self._fresh.clear()
+        self._fresh.extend(new)
         self._news.set()
         self._news = asyncio.Event()
         for waiting, wake in self._live:
@@ -185,6 +190,12 @@ class Outbox:
         self._to_mark.set()
 
     async def _read(self, after: int) -> list[Stored]:
+        """The next window. What was stored right behind `after` a moment ago need not be read again."""
+        fresh = self._fresh
+        while fresh and fresh[0].seq <= after:
+            fresh.popleft()
+        if fresh and fresh[0].seq == after + 1:
+            return [fresh.popleft() for _ in range(min(WINDOW, len(fresh)))]
         found: list[Stored] = []
 
         async def read() -> None:

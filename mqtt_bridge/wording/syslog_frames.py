@@ -6,7 +6,7 @@ formats, dmesg, and lines that carry only a part of that. Nothing here raises; w
 
 import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mqtt_bridge.wording import syslog_time as clock
@@ -87,7 +87,6 @@ class Frame:
     pid: str | None = None
     priority: int | None = None
     at: float | None = None
-    fields: dict[str, str] = field(default_factory=dict)
 
 
 def short_host(name: str | None) -> str | None:
@@ -119,7 +118,10 @@ def read_frame(raw: str | bytes, now: float | None = None) -> Frame:
         return _timed(text, now) if not text.startswith("1 ") else (_rfc5424(text, None) or _timed(text, now))
     priority, rest = int(found[1]) & 7, text[found.end() :]
     modern = _rfc5424(rest, priority)
-    return modern or replace(_timed(rest, now), priority=priority)
+    if modern:
+        return modern
+    frame = _timed(rest, now)  # `replace` costs five times as much as writing it out, and this is nearly every line
+    return Frame(frame.message, frame.program, frame.host, frame.pid, priority, frame.at)
 
 
 def _from_json(told: dict[str, str], now: float | None) -> Frame:

@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 _MONTHS: Final[dict[str, int]] = {
@@ -64,6 +65,7 @@ def _offset(zone: str | None) -> int:
     return 3600 * _ZONES.get(zone, 0)
 
 
+@lru_cache(1024)
 def _seconds(year: int, month: int, day: int, clock: str) -> float | None:
     hour, minute, second = int(clock[:2]), int(clock[3:5]), int(clock[6:8])
     try:
@@ -90,15 +92,17 @@ def classic_time(found: re.Match[str], now: float) -> float | None:
     if year:
         at = _seconds(int(year), month, day, part["clock"])
         return None if at is None else at - offset
-    for candidate in {_year(now + shift) for shift in (0, _DAY, -_DAY)}:
+    for candidate in _years(int(now)):
         at = _seconds(candidate, month, day, part["clock"])
         if at is not None and abs(at - offset - now) <= _DAY:
             return at - offset
     return None
 
 
-def _year(at: float) -> int:
-    return time.gmtime(at).tm_year
+@lru_cache(16)
+def _years(now: int) -> frozenset[int]:
+    """The years that a time within a day of `now` can be in."""
+    return frozenset(time.gmtime(now + shift).tm_year for shift in (0, _DAY, -_DAY))
 
 
 def iso_time(found: re.Match[str]) -> float | None:
