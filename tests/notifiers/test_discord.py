@@ -78,6 +78,13 @@ def test_any_notice_is_within_discords_limits_and_mentions_nobody(told: Notice) 
         text.encode()
 
 
+def test_all_together_stay_within_the_total() -> None:
+    facts = (("a", "*" * 90),) * 25
+    told = notice(title="*" * 300, text="*" * 5000, log="x" * 9000, site="s" * 99, facts=facts)
+    assert discord_errors(payload(told)) == {}
+    assert len(embed(told)["fields"]) == 8
+
+
 @given(long_texts)
 @settings(deadline=None, max_examples=40)
 def test_no_log_leaves_its_block(log: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,17 @@ async def test_a_receiver_that_repeats_the_path_is_not_quoted() -> None:
             await pair.notifier.send(notice())
         assert "WEBHOOK_OUT_URL" in caught.value.cure
         assert_no_secret(caught.value)
+
+
+async def test_the_receivers_code_in_the_docs() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "notifiers.md").read_text(encoding="utf-8")
+    scope: dict[str, Any] = {}
+    exec(docs.split("```python\n")[1].split("```")[0], scope)  # noqa: S102 -- our own docs
+    async with opened("webhook") as pair:
+        await pair.notifier.send(notice(events=(event(3),)))
+    asked = pair.server.asked[0]
+    assert scope["genuine"](SIGNS, asked.headers, asked.body)
+    assert not scope["genuine"]("another", asked.headers, asked.body)
+    assert not scope["genuine"](SIGNS, asked.headers, asked.body + b" ")
+    stamp = str(int(asked.headers["X-Proxmox-MCP-Timestamp"]) - 1)
+    assert not scope["genuine"](SIGNS, {**asked.headers, "X-Proxmox-MCP-Timestamp": stamp}, asked.body)

@@ -10,7 +10,8 @@ from tests.support.notices import event, notice
 
 NASTY = (
     "```", "`", "@everyone", "<@123>", "<@&1>", "<#2>", "[a](https://evil.example)", "![x](https://evil.example/i.png)",
-    "https://evil.example", "www.evil.example", "# ", "- ", "+ ", "* ", "1. ", "2) ", "> ", "||", "**", "__", "~~", "\\", "\n", "\n\n",
+    "https://evil.example", "www.evil.example", "# ", "- ", "+ ", "* ", "1. ", "2) ",
+    "> ", "||", "**", "__", "~~", "\\", "\n", "\n\n",
     "    ", "\t", "<script>", "&lt;", "\u202e", "\u200b", "\x00", "\x1b[31m", "\ud800", "\U0001f600", "\u05d0\u05d1",
     "\u0627\u0644", "e\u0301", "\U000e0041", '"', "\ufdfd", "\u2028", "a" * 300, "word " * 60, "|-|", "===", ":-:",
 )  # fmt: skip
