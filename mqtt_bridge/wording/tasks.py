@@ -18,6 +18,7 @@ TOLD_BY: Final = 20_000
 UPID_LIMIT: Final = 700
 FAR: Final = 1e11
 _TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_INDEX: Final = re.compile(r"(?P<upid>UPID:\S{20,690}:)(?: [01])? (?P<end>[0-9A-Fa-f]{8}) (?P<status>\S[^\n]{0,2000})")
 _UPID: Final = re.compile(r"UPID:[A-Za-z0-9.-]{1,64}:[^\s'\"]{20,600}:")
 _VMID: Final = re.compile(r"[1-9]\d{2,8}")
 _WARNINGS: Final = re.compile(r"WARNINGS?: \d+|WARNING\b|warnings: \d+", re.IGNORECASE)
@@ -257,10 +258,16 @@ def _guests_of(text: str) -> tuple[tuple[int, bool | None], ...]:
 
 
 def read_task(raw: str | bytes, now: float | None = None) -> Verdict:
-    """A task-list entry, a status answer or a task's log. `now` is not needed: tasks tell their times themselves."""
+    """A task-list entry, a status answer, a line of a node's task index, or a task's log.
+
+    `now` is not needed: tasks tell their times themselves.
+    """
     del now
     text = raw[: 4 * TEXT_LIMIT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw
     text = text[:TEXT_LIMIT].strip("\ufeff \t\r\n\0")
+    index = _INDEX.fullmatch(text)
+    if index:
+        return task_verdict(index["status"], upid=index["upid"], endtime=float(int(index["end"], 16)))
     entry = _entry_of(text)
     if entry is None:
         return read_log(text)
