@@ -58,12 +58,15 @@ class Decider:
             if connection.execute(sql, [event.id, now]).rowcount:
                 new += 1
                 if event.duplicate_of is None:
-                    self._take(connection, notices.bounded(event), now)
+                    self._take(connection, event, now)
         return new
 
     def _take(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
         backup_digest.note(connection, event)
         subject = subject_of(event)
+        if not (subject.bad or subject.well or any(route.wants(event) for route in self._routes.values())):
+            return
+        event = notices.bounded(event)
         spared = next((s for s in silences.active(connection, now) if s.covers(event)), None)
         at = seconds(event.timestamp)
         late = at > 0 and now - at > self._max_age

@@ -201,11 +201,11 @@ class Notify:
         while True:
             await asyncio.sleep(min(TICK, patience / 4))
             await self._tick()
-            if self._listening and bus.connected:
+            if bus.connected:
                 heard = clock()
             elif clock() - heard >= patience:
                 await self._catch_up(urgent=True)
-            if self._listening and clock() - swept > max(patience, TICK):
+            if bus.connected and clock() - swept > max(patience, TICK):  # also where its ACL lets nothing through
                 await self._catch_up(older=patience)
                 swept = clock()
             if clock() - tidied > TIDY:
@@ -301,6 +301,11 @@ class Notify:
         """Each notifier's health: `ok`, or what is wrong."""
         failed = {part.name: part.problem for part in self.parts.parts if part.problem}
         return {worker.name: worker.problem or failed.get(worker.name, "") or "ok" for worker in self._workers}
+
+    @property
+    def listening(self) -> bool:
+        """Whether the broker has granted the subscription, on the connection that there is."""
+        return self._listening
 
     @property
     def problems(self) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mqtt_bridge.account import Account, Key, account_of
+from mqtt_bridge.families import family_of
 from mqtt_bridge.filters import RANK
 from mqtt_bridge.model import Event
 
@@ -45,8 +46,9 @@ class Subject:
 
 def subject_of(event: Event) -> Subject:
     """Take an event apart; an event that is neither bad nor ends anything has an empty subject."""
-    account = account_of(event)
-    bad, well = _reader(event, account)(event, account)
+    bad, well = NOTHING, NOTHING
+    if reader := _reader(event):
+        bad, well = reader(event, account_of(event))
     if not bad and not well and RANK[event.severity] > 0:
         bad = frozenset({_own(event)})
     return Subject(bad, well, lasting=event.kind in LASTING and event.trust == "api")
@@ -133,7 +135,7 @@ def _members(event: Event) -> Mapping[int, bool | None]:
 
 def backed_up(event: Event) -> Mapping[int, bool]:
     """The guests whose backup ended, and whether well; empty for what is no end of a backup."""
-    if account_of(event).family.name != "backup" or event.kind.startswith(("backup.stale", "backup.cov", "backup.unc")):
+    if _family(event) != "backup":
         return {}
     return {vmid: ok for vmid, ok in _members(event).items() if ok is not None}
 
@@ -188,5 +190,9 @@ _BY_FAMILY: Mapping[str, Reader] = {
 }
 
 
-def _reader(event: Event, account: Account) -> Reader:
-    return _BY_KIND.get(event.kind) or _BY_FAMILY.get(account.family.name, lambda *_: (NOTHING, NOTHING))
+def _reader(event: Event) -> Reader | None:
+    return _BY_KIND.get(event.kind) or _BY_FAMILY.get(_family(event))
+
+
+def _family(event: Event) -> str:
+    return family_of(event.kind, well=event.ok is True and event.severity == "info")[0].name

@@ -5,11 +5,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from mqtt_bridge.broker import Broker
 from mqtt_bridge.delivering import Backoff
+from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.journal import Journal
 from mqtt_bridge.model import Event
 from mqtt_bridge.notify import Notify
@@ -76,7 +78,8 @@ async def test_on_a_machine_of_its_own_it_needs_no_journal_of_the_bridge(
     """The session keeps what happens while it is away."""
     away = now("node.fencing", node="pve3")
     options = mosquitto.options
-    async with running(tmp_path / "own.db", options, ports(services), publishes=False):
+    async with running(tmp_path / "own.db", options, ports(services), publishes=False) as (_, notify):
+        await until(lambda: notify.listening)
         await publish(mosquitto, first := now("node.offline"))
         await until(lambda: services["B"].got)
     await publish(mosquitto, away)
@@ -256,6 +259,7 @@ async def test_what_is_no_event_is_counted_and_holds_nothing_up(
     tmp_path: Path, mosquitto: Mosquitto, services: dict[str, Service]
 ) -> None:
     async with running(tmp_path / "j.db", mosquitto.options, ports(services)) as (journal, notify):
+        await until(lambda: notify.listening)
         async with Broker(mosquitto.options) as stranger:
             await stranger.wait_connected()
             for _ in range(30):
@@ -274,3 +278,27 @@ async def test_leaving_is_quick_whatever_the_services_do(
         await until(lambda: services["A"].requests)
         started = time.monotonic()
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
+async def test_on_the_brokers_of_our_own(
+    tmp_path: Path, services: dict[str, Service], kind: Literal["mosquitto", "amqtt"]
+) -> None:
+    """What an embedded broker forgets with its restart is in the journal."""
+    path = tmp_path / "j.db"
+    told = [now("guest.oom", guest=vmid) for vmid in range(60)]
+    async with EmbeddedBroker(tmp_path, port=0, prefer=kind) as options:
+        async with running(path, options, ports(services)) as (journal, _):
+            await journal.commit(told[:30], {})
+            await until(lambda: all(len(s.got) == 30 for s in services.values()))
+        async with Journal(path) as journal:
+            await journal.commit(told[30:50], {})
+            await journal.published(range(31, 51))
+    async with (
+        EmbeddedBroker(tmp_path, port=0, prefer=kind) as options,
+        running(path, options, ports(services)) as (journal, _),
+    ):
+        await journal.commit(told[50:], {})
+        await until(lambda: all(len(s.got) == 60 for s in services.values()))
+    for service in services.values():
+        assert sorted(service.ids) == sorted(one.id for one in told)
