@@ -1,27 +1,24 @@
 """DISCORD_OUT: an embed through a channel's webhook; what an incident comes to later changes the same message.
 
 An update is an edit, which nobody is notified of; one that is worse than all before it, a recovery and a reminder are
-new messages. Limits: https://discord.com/developers/docs/resources/message#embed-object-embed-limits, in code points.
+new messages.
 """
 
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from mqtt_bridge import __version__
-from mqtt_bridge.notifiers import markdown, parts
-from mqtt_bridge.notifiers.fitting import begin, end, utf16
+from mqtt_bridge.notifiers.discord_embed import payload
 from mqtt_bridge.notifiers.http import Http, OverHttp, Service, object_of, seconds
-from mqtt_bridge.notifiers.notice import Notice, Sent
-from mqtt_bridge.notifiers.render import look
+from mqtt_bridge.notifiers.notice import Notice, RefusedError, Sent
 from mqtt_bridge.notifiers.reply import Reply
 from mqtt_bridge.settings.notifying import DiscordOutSettings
 from mqtt_bridge.severity import SEVERITIES
-from mqtt_bridge.wording.clean import one_line
 
-TITLE, DESCRIPTION, FIELD_NAME, FIELD_VALUE = 256, 4096, 256, 1024  # Discord's limits
-_TEXT, _FIELDS = 2000, 1500  # ours: the log keeps room, and all together stays below 6 000, Discord's too
 _UNKNOWN_MESSAGE = 10008
 _NO_CONTENT = 204
+LEFT_ALONE = 600.0  # seconds
 _NEW_WEBHOOK = (
     "Make a webhook (channel settings, Integrations, Webhooks) and write its URL into DISCORD_OUT_WEBHOOK_URL."
 )
@@ -62,8 +59,21 @@ class DiscordNotifier(OverHttp):
         token = urlsplit(self._url).path.rpartition("/")[2]
         agent = f"DiscordBot (proxmox-mcp, {__version__})"  # the form that Discord asks for
         self._http = Http(SERVICE, secrets=(self._url, token), agent=agent)
+        self._refusal: RefusedError | None = None
+        self._left_alone_until = 0.0
 
     async def send(self, notice: Notice) -> Sent:
+        """After a refusal of the webhook itself Discord is left alone for a while: it blocks who insists."""
+        if self._refusal and monotonic() < self._left_alone_until:
+            raise RefusedError(self._refusal.message, cure=self._refusal.cure)
+        try:
+            return await self._send(notice)
+        except RefusedError as error:
+            if error.cure == _NEW_WEBHOOK:
+                self._refusal, self._left_alone_until = error, monotonic() + LEFT_ALONE
+            raise
+
+    async def _send(self, notice: Notice) -> Sent:
         message, _, worst = (notice.previous or "").partition("/")
         worse = worst not in SEVERITIES or SEVERITIES.index(notice.severity) > SEVERITIES.index(worst)
         if notice.kind == "update" and message.isdecimal() and not worse:
@@ -89,42 +99,3 @@ class DiscordNotifier(OverHttp):
         if reply.whole and reply.status != _NO_CONTENT:
             raise self._http.foreign()
         return Sent(None, f"{reply.status}, {done}")
-
-
-def payload(notice: Notice) -> dict[str, Any]:
-    """One embed within Discord's limits that mentions nobody."""
-    embed: dict[str, Any] = {
-        "title": begin(markdown.escape(parts.title(notice)), TITLE),
-        "color": int(look(notice).colour[1:], 16),
-        "fields": _fields(notice),
-        "footer": {"text": " · ".join(filter(None, (one_line(notice.site, 60), look(notice).word)))},
-    }
-    if description := _description(notice):
-        embed["description"] = description
-    if url := parts.link(notice):
-        embed["url"] = url
-    if at := parts.moment(notice):
-        embed["timestamp"] = at.isoformat(timespec="milliseconds")
-    return {"embeds": [embed], "allowed_mentions": {"parse": []}}
-
-
-def _fields(notice: Notice) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for label, value in parts.facts(notice):
-        name = begin(markdown.escape(label), FIELD_NAME)
-        shown = begin(markdown.escape(value), FIELD_VALUE)
-        found.append({"name": name, "value": shown, "inline": True})
-    while sum(map(_size, found)) > _FIELDS:
-        found.pop()
-    return found
-
-
-def _size(field: dict[str, Any]) -> int:
-    return utf16(field["name"]) + utf16(field["value"])
-
-
-def _description(notice: Notice) -> str:
-    told = begin(markdown.escape(parts.told(notice)), _TEXT)
-    log = markdown.unfenceable(parts.log(notice))
-    room = DESCRIPTION - utf16(told) - markdown.FENCE_SIZE - 1
-    return "\n".join(filter(None, (told, markdown.fenced(end(log, room)) if log else "")))

@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 
-from mqtt_bridge.notifiers.discord import DiscordNotifier, payload
+from mqtt_bridge.notifiers.discord import DiscordNotifier
+from mqtt_bridge.notifiers.discord_embed import payload
 from mqtt_bridge.notifiers.fitting import utf16
 from mqtt_bridge.notifiers.notice import LaterError, Notice, RefusedError
 from mqtt_bridge.secret import Secret
@@ -196,6 +197,20 @@ async def test_a_webhook_that_is_none(change: tuple[str, str], said: str) -> Non
                 await notifier.send(told)
             assert "DISCORD_OUT_WEBHOOK_URL" in caught.value.cure
             assert_no_secret(caught.value)
+        assert len(server.asked) == 1
+        notifier._left_alone_until = 0.0
+        with pytest.raises(RefusedError, match=said):
+            await notifier.send(notice(kind="update", previous="1180/error"))
+        assert len(server.asked) == 2
+
+
+async def test_a_message_that_is_refused_does_not_stop_the_next() -> None:
+    async with opened("discord") as pair:
+        pair.server.faults = [400, 500]
+        for kind in (RefusedError, LaterError):
+            with pytest.raises(kind):
+                await pair.notifier.send(notice())
+        assert (await pair.notifier.send(notice())).ref
 
 
 async def test_what_discord_refuses_is_told_in_its_words() -> None:
