@@ -15,9 +15,9 @@ from mqtt_bridge.broker_options import Version
 from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.event_lists import LARGEST, SHOWN
 from mqtt_bridge.intake import JournalError
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.journal import Journal, Stored
 from mqtt_bridge.loopback import Loopback
-from mqtt_bridge.outbox import HUNG_UP, WINDOW, Outbox, event_topic
+from mqtt_bridge.outbox import FRESH, HUNG_UP, WINDOW, Outbox, event_topic
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.topics import Topics
 from tests.journal.making import event, events, ids, until
@@ -258,3 +258,33 @@ async def test_a_list_of_long_events_is_shorter(journal: Journal) -> None:
     payload = retained.held["proxmox/lab/events"][0]
     assert LARGEST - 61_000 < len(payload) < LARGEST + 100
     assert json.loads(payload)["events"][0]["id"] == event(19).id
+
+
+async def test_what_was_stored_a_moment_ago_is_not_read_again(
+    journal: Journal, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From memory where it follows on what is published; from the journal where memory was too short."""
+    asked: list[int] = []
+    unpublished = journal.unpublished
+
+    async def noted(after: int, limit: int) -> list[Stored]:
+        asked.append(after)
+        return await unpublished(after, limit)
+
+    monkeypatch.setattr(journal, "unpublished", noted)
+    async with (
+        Outbox(journal, Retained(NAMES)) as outbox,
+        Broker(mosquitto.options) as bus,
+        feeding(outbox, bus),
+    ):
+        every = events(0, 10 + 300 + FRESH + 700)
+        await journal.commit(every[:10], {})
+        await until(lambda: outbox.stats["published"] == 10)
+        read = len(asked)
+        await journal.commit(every[10:310], {})
+        await until(lambda: outbox.stats["published"] == 310)
+        assert set(asked[read:]) <= {310}, "only whether there is more"
+        await journal.commit(every[310:], {})
+        await until(lambda: outbox.stats["published"] == len(every))
+        assert 310 in asked
+    assert journal.stats.unpublished == 0
