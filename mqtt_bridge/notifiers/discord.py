@@ -56,7 +56,7 @@ class DiscordNotifier(OverHttp):
 
     def __init__(self, settings: DiscordOutSettings) -> None:
         self._url = settings.webhook_url.reveal().strip() if settings.webhook_url else ""
-        token = urlsplit(self._url).path.rpartition("/")[2]
+        token = self._url.partition("?")[0].rstrip("/").rpartition("/")[2]
         agent = f"DiscordBot (proxmox-mcp, {__version__})"  # the form that Discord asks for
         self._http = Http(SERVICE, secrets=(self._url, token), agent=agent)
         self._refusal: RefusedError | None = None
@@ -85,7 +85,10 @@ class DiscordNotifier(OverHttp):
 
     def _address(self, below: str, **query: str) -> str:
         """The webhook's own query, a `thread_id`, stays."""
-        parts = urlsplit(self._url)
+        try:
+            parts = urlsplit(self._url)
+        except ValueError:
+            return ""  # refused as no URL
         asked = urlencode(dict(parse_qsl(parts.query)) | query)
         return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + below, asked, ""))
 

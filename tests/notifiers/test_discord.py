@@ -16,7 +16,7 @@ from mqtt_bridge.settings.notifying import DiscordOutSettings
 from tests.notifiers.channels import assert_no_secret, opened
 from tests.notifiers.texts import long_texts, notices
 from tests.support.notices import LOG, digest, event, notice
-from tests.support.services import DiscordServer, discord_errors
+from tests.support.services import DISCORD_TOKEN, DiscordServer, discord_errors
 
 GREEN, RED = 0x15803D, 0xDC2626
 
@@ -140,6 +140,17 @@ async def test_an_update_of_what_is_not_there_is_a_new_message(previous: str | N
         assert sent.ref
         assert len(pair.server.messages) == 1
         assert pair.server.asked[-1].method == "POST"
+
+
+async def test_a_slash_too_many_hides_the_token_all_the_same() -> None:
+    server = DiscordServer()
+    async with server.running():
+        for end in ("", "/", "/?thread_id=1"):
+            server.faults = [web.json_response({"message": f"{DISCORD_TOKEN} is wrong"}, status=400)]
+            async with DiscordNotifier(DiscordOutSettings(Secret(server.webhook + end))) as notifier:
+                with pytest.raises(RefusedError, match="is wrong") as caught:
+                    await notifier.send(notice())
+            assert_no_secret(caught.value)
 
 
 async def test_a_thread_and_waiting_for_the_answer() -> None:

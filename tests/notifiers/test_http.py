@@ -186,14 +186,16 @@ async def test_a_host_that_does_not_exist_and_one_that_does_not_accept(monkeypat
 
 class _at:  # noqa: N801
     def __init__(self, url: str) -> None:
-        self.webhook = url
+        self.webhook = self.url = url
+        self.base = ""
 
 
+@EACH
 @pytest.mark.parametrize("url", ["", "hidden-key", "ftp://x/hidden-key", "http://", "http://[hidden-key", "http:///x"])
-async def test_what_is_no_url_is_refused_by_the_settings_name(url: str) -> None:
-    async with CHANNELS["webhook"].notifier(_at(url)) as notifier:
-        error = await failed(Pair(CHANNELS["webhook"], Receiver(), notifier), RefusedError)
-        assert "WEBHOOK_OUT_URL" in error.cure
+async def test_what_is_no_url_is_refused_by_the_settings_name(name: str, url: str) -> None:
+    async with CHANNELS[name].notifier(_at(url)) as notifier:
+        error = await failed(Pair(CHANNELS[name], Receiver(), notifier), RefusedError)
+        assert CHANNELS[name].setting in error.cure
 
 
 @pytest.mark.parametrize("name", ["gotify", "ntfy"])

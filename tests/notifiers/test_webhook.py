@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 
 from mqtt_bridge.model import Event
-from mqtt_bridge.notifiers.notice import Notice, RefusedError
-from mqtt_bridge.notifiers.webhook import MAX_BODY, payload
+from mqtt_bridge.notifiers.notice import LaterError, Notice, RefusedError
+from mqtt_bridge.notifiers.webhook import MAX_BODY, WebhookNotifier, payload
+from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings.notifying import WebhookOutSettings
 from tests.notifiers.channels import SIGNS, assert_no_secret, opened
 from tests.notifiers.texts import notices
 from tests.support.notices import digest, event, notice
@@ -101,6 +104,19 @@ async def test_without_a_secret_nothing_is_signed() -> None:
         await pair.notifier.send(notice())
     assert "X-Proxmox-MCP-Signature" not in pair.server.asked[0].headers
     assert pair.server.asked[0].query == {"key": "hidden-key"}
+
+
+async def test_a_user_and_password_in_the_url() -> None:
+    server = Receiver()
+    async with server.running():
+        url = Secret(server.webhook.replace("http://", "http://me:hidden-key@"))
+        async with WebhookNotifier(WebhookOutSettings(url)) as notifier:
+            await notifier.send(notice())
+            assert server.asked[0].headers["Authorization"] == "Basic " + b64encode(b"me:hidden-key").decode()
+            server.faults = [500]
+            with pytest.raises(LaterError) as caught:
+                await notifier.send(notice())
+            assert_no_secret(caught.value)
 
 
 async def test_a_receiver_that_repeats_the_path_is_not_quoted() -> None:
