@@ -34,7 +34,7 @@ class Places:
     def __init__(self, most: int, per_source: int = 0) -> None:
         """`per_source` 0: as many as there are."""
         self.most = most
-        self.per_source = per_source or most
+        self.per_source = per_source or most + 1
         self._seats: dict[Seat, None] = {}
         self._by_source: Counter[str] = Counter()
 

@@ -169,7 +169,8 @@ def figures() -> list[bytes]:
     made_up = "".join(guest % (n, f"{MARK}{n}", 0.5, 5, "") for n in range(5000))
     return [
         dice.randbytes(50_000), odd.encode(), made_up.encode(), b"\n" * 500_000, b"," * 500_000, b"=" * 60_000,
-        b"system,object=qemu,vmid=100,nodename=pve1 " + b"a=1," * 100_000, b"system,object=nodes,host=" + NASTY_BYTES + b" cpu=1",
+        b"system,object=qemu,vmid=100,nodename=pve1 " + b"a=1," * 100_000,
+        b"system,object=nodes,host=" + NASTY_BYTES + b" cpu=1",
         (b"cpustat,object=nodes,host=pve1 cpu=" + MARK.encode() + b"\n") * 20_000, b"\\" * 60_000,
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.wording.clean import MESSAGE_LIMIT, TITLE_LIMIT, clean
+from mqtt_bridge.wording.clean import MESSAGE_LIMIT, TITLE_LIMIT
 from tests.support.processes import until
 from tests.system.attack_main import HUGE
 from tests.system.attack_stage import SECRETS, SMTP_PASSWORD, SMTP_USER, TOKEN, Stage, arrivals, stage
@@ -31,7 +31,6 @@ _HIDDEN = "\u202e\u2066\u200b\ufeff\x1b\x9b" + chr(0xE0041)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 EXPECTED = {
     "SMTP": {"too many connections", "wrong login", "not logged in"},
-    "SYSLOG": {"too many connections"},
     "GOTIFY_IN": {"not a message"},
     "WEBHOOK": {"empty body", "no message", "too large", "wrong token", "unknown path", "unknown site"},
     "METRICS": {"no Proxmox metrics", "malformed line", "wrong token", "unknown node"},
@@ -116,7 +115,7 @@ async def test_everything_at_once(tmp_path: Path) -> None:
     beats = [at for at, topic, _ in found.rows if topic == "proxmox/lab/heartbeat" and found.began < at < found.ended]
     assert len(beats) > SECONDS / 5, "the poller went on"
     assert list(wrong(found.events)) == []
-    assert not [name for name in found.did if name.startswith("failed") or name.endswith(" 500") and "smtp" not in name]
+    assert not [name for name in found.did if name.startswith("failed") or name in ("webhook 500", "metrics 500")]
     quiet(found.log)
     for name, reasons in EXPECTED.items():
         assert reasons <= set(found.info["listeners"][name]["rejected"]), name
