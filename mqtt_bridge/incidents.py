@@ -36,9 +36,10 @@ class Timing:
 
 
 class Incident(Model):
-    """One problem. `last` is the report that counts; `open` are the keys of what is still bad."""
+    """One problem. `last` is the report that counts; `open` are the keys of what is still bad; `title` the first's."""
 
     id: str
+    title: str
     last: Event
     trust: Trust
     severity: Severity
@@ -85,6 +86,7 @@ def begin(identity: str, event: Event, subject: Subject, now: float, timing: Tim
     at = seconds(event.timestamp)
     incident = Incident(
         id=identity,
+        title=event.title,
         last=event,
         trust=event.trust,
         severity=event.severity,

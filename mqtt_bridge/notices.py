@@ -74,11 +74,10 @@ def of_word(word: Word, incident: Incident, now: float, link: Link | None = None
     if incident.folded:
         lines.append(f"Affected: {_names(incident.folded)}.")
     if word.kind == "recovery":
+        lines.insert(0, f"It was: {incident.title}")
         facts.append(("Lasted", length(max(0.0, incident.at - incident.began))))
     if word.kind == "reminder":
         lines.append(f"It has lasted {length(max(0.0, now - incident.began))}.")
-    if not lines and word.kind == "recovery":
-        return replace(notice, facts=tuple(facts))
     text = "\n".join([*lines, *([notice.text] if notice.text else [])])
     return replace(notice, text=text, facts=tuple(facts))
 
