@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
 
-from mqtt_bridge import __version__
+from mqtt_bridge import __version__, ways_out
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions, Will
 from mqtt_bridge.bus import Message
@@ -18,7 +18,10 @@ from mqtt_bridge.claim import Claim, SiteTakenError, rival_in, yields_to
 from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.events import JOURNAL, Events
+from mqtt_bridge.heartbeat import Heartbeat as HeartbeatPing
+from mqtt_bridge.links import Links
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
+from mqtt_bridge.notify import Notify
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.actions import Actions
 from mqtt_bridge.proxmox.inventory import Inventory
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 
 INFO_EVERY = 2.0
 SWEEP = 1.0  # seconds between two looks at what is left over
+HEARTBEAT = 60.0  # seconds between two fetches of HEARTBEAT_URL
 GOODBYE = 1.5  # seconds for the last publish, `offline`
 GUARDED = [kind.name for kind in TABLE if kind.retain]
 
@@ -61,6 +65,7 @@ class Bridge:
         self.fatal: asyncio.Future[None]
         self._standby = standby
         self._embedded_port = settings.mqtt.embedded_port if embedded_port is None else embedded_port
+        self.notify: Notify | None = None
         self._stack = AsyncExitStack()
         self._broker: Broker | None = None
         self._published = asyncio.Event()
@@ -76,8 +81,12 @@ class Bridge:
             previous = state.swap_instance(self.writer.instance)
             self._broker = await stack.enter_async_context(self._connection())
             stack.push_async_callback(self._say_offline)
+            if self.settings.notify.enabled:
+                self.notify = await stack.enter_async_context(self._notifying())
             self.pollers.parts.start("broker", lambda: self._publish(previous))
             self.pollers.parts.start("bridge info", self._tell)
+            if url := self.settings.notify.heartbeat_url:
+                self.pollers.parts.start("HEARTBEAT_URL", HeartbeatPing(url, HEARTBEAT, self._trouble).run)
             self.pollers.poll()
             self.events.listen(self.settings.events.enabled, self._chat())
             self._stack = stack.pop_all()
@@ -122,6 +131,20 @@ class Bridge:
         audit = Audit(self.settings.general.state_dir)
         actions = Actions(self.pollers.clients, permission, audit, after=self.pollers.refresh)
         return Chat(self.events.world, actions, permission.discord_allow)
+
+    def _notifying(self) -> Notify:
+        """The notifiers on a connection of their own, with our journal beside it."""
+        world = self.events.world
+        return Notify(
+            self.settings.notify,
+            ways_out.enabled(self.settings),
+            self.events.journal,
+            lambda take, session: Broker(self.options, take, role="notify", session=session),
+            self.pollers.retained.names,
+            client_id=f"proxmox-mcp-notify-{self.writer.bridge}",
+            link=Links(self.settings.sites),
+            guests=lambda: (guest for site in world.sites for guest in world.guests(site)),
+        )
 
     def _connection(self) -> Broker:
         names = self.pollers.retained.names
@@ -243,12 +266,20 @@ class Bridge:
             self.pollers.retained.put("bridge_info", self.info(), bridge=self.writer.bridge)
             await asyncio.sleep(INFO_EVERY)
 
+    def _trouble(self) -> str:
+        """Why HEARTBEAT_URL is not fetched at present; empty: all is well."""
+        if not self.broker.connected:
+            return "the broker is away"
+        alive = any(i.pulse.status not in (None, "offline") for i in self.pollers.inventories.values())
+        return self.events.problem if alive else "no site answers"
+
     def info(self) -> BridgeInfo:
         """This bridge in a few words; no secrets."""
         inventories = self.pollers.inventories.values()
         problems = [f"{p.name}: {p.problem}" for p in self.pollers.parts.parts if p.problem]
         problems += same_cluster_twice(inventories)
         problems += [self.events.problem] if self.events.problem else []
+        problems += self.notify.problems if self.notify else []
         refused = self.pollers.retained.refused
         if refused:
             problems.append(f"The broker refuses {len(refused)} of our topics, {next(iter(refused))} among them.")
@@ -259,6 +290,7 @@ class Bridge:
             instance=self.writer.instance,
             sites=tuple(s.slug for s in self.settings.sites),
             listeners=self.events.info(),
+            notifiers=self.notify.info() if self.notify else {},
             missing=tuple(m for i in inventories for m in i.missing),
             problems=(*problems, *self.settings.unavailable),
             limits={

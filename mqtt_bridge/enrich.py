@@ -23,7 +23,7 @@ def context_of(event: Event, world: World) -> dict[str, Any]:
     found: dict[str, Any] = {}
     guest = world.guest(event.site, event.guest) if event.guest is not None else None
     if guest is not None:
-        found |= {"name": guest.name, "status": guest.status, "node": guest.node}
+        found |= {"name": guest.name, "type": guest.type, "status": guest.status, "node": guest.node}
         if guest.tags:
             found["tags"] = list(guest.tags)
         if guest.stopped_by and event.kind.startswith("guest.stopped"):

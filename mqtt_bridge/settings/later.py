@@ -17,17 +17,9 @@ def _rows(group: str, part: str, *keys: str, default: str = "") -> tuple[Row, ..
     return tuple(rows)
 
 
-def _notifier(part: str, prefix: str, *keys: str) -> tuple[Row, ...]:
-    """A notifier's own keys and the routing that each of them has."""
-    routing = ("MIN_SEVERITY=warning", "KINDS", "NODES", "GUESTS", "TAGS", "RATE_LIMIT")
-    named = (f"secret:{prefix}_{k[7:]}" if k.startswith("secret:") else f"{prefix}_{k}" for k in (*keys, *routing))
-    return _rows("notify", part, f"{prefix}_ENABLED=false", *named)
-
-
 LATER: tuple[Row, ...] = (
     *_rows("general", "the agent", "ENABLE_AGENT=false", "AGENT_SERVER_URL", "AGENT_RULES_FILE"),
     Row("AGENT_*", "general", "", part="the agent", shared=True),
-    *_rows("general", "the heartbeat ping", "secret:HEARTBEAT_URL"),
     *_rows("permission", "control over MQTT", "MQTT_ALLOW=read", "MQTT_COMMANDS=false"),
     *_rows("permission", "control by rules", "RULES_ALLOW=read"),
     *_rows("permission", "downloading images", "IMAGE_URL_ALLOWLIST"),
@@ -41,13 +33,4 @@ LATER: tuple[Row, ...] = (
         "HA_DISCOVERY_PREFIX=homeassistant",
         "HA_ENTITIES",
     ),
-    *_rows("notify", "choosing notifiers", "ENABLED_NOTIFIERS"),
-    *_notifier("notifying by Discord", "DISCORD_OUT", "secret:WEBHOOK_URL"),
-    *_notifier("notifying by Gotify", "GOTIFY_OUT", "SERVER_URL", "secret:APP_TOKEN"),
-    *_notifier("notifying by ntfy", "NTFY", "SERVER_URL", "TOPIC", "secret:TOKEN"),
-    *_notifier("notifying by mail", "NOTIFY_EMAIL", "SERVER", "PORT", "FROM", "TO", "USERNAME", "secret:PASSWORD"),
-    *_notifier("notifying by webhook", "WEBHOOK_OUT", "secret:URL", "secret:SECRET"),
-    *_notifier("notifying by Apprise", "APPRISE", "secret:URLS"),
-    *_rows("notify", "notifying", "NOTIFY_MAX_AGE=1h", "NOTIFY_QUIET_HOURS"),
-    Row("TZ", "notify", "", part="a time zone for quiet hours", shared=True),
 )

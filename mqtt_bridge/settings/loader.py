@@ -9,6 +9,7 @@ from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import sites, unused
 from mqtt_bridge.settings.assemble import listening
+from mqtt_bridge.settings.assemble_notify import notifying
 from mqtt_bridge.settings.rules import RULES
 from mqtt_bridge.settings.sources import Report, Sources, collect
 from mqtt_bridge.settings.table import FIXED, ROWS, TOOLSETS
@@ -71,6 +72,7 @@ def load(
 def _assemble(sources: Sources) -> Settings:
     fields: dict[str, dict[str, Any]] = {"general": {}, "api": {}, "permission": {}, "mqtt": {}, "mcp": {}}
     events, listen = listening(sources)
+    notify, out = notifying(sources)
     for row in FIXED:
         section, _, name = row.into.partition(".")
         if section in fields and (value := sources.value(row)) is not None:
@@ -92,6 +94,8 @@ def _assemble(sources: Sources) -> Settings:
         ),
         events=events,
         listen=listen,
+        notify=notify,
+        out=out,
     )
 
 

@@ -36,7 +36,6 @@ class NotifySettings:
     repeat: float = 86400  # NOTIFY_REPEAT: an unchanged problem is told again
     digest_at: str = "08:00"  # NOTIFY_DIGEST_AT: the morning digest of good backups; `off`: none
     heartbeat_url: Secret | None = None  # HEARTBEAT_URL, pinged while all is well
-    heartbeat_interval: float = 60
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from mqtt_bridge.settings.event_rules import listeners
 from mqtt_bridge.settings.local import is_loopback
+from mqtt_bridge.settings.notify_rules import notifiers
 from mqtt_bridge.settings.sources import Report, Sources
 from mqtt_bridge.settings.table import FIXED, ROWS
 
@@ -75,4 +76,5 @@ RULES: tuple[Callable[[Sources, Report], None], ...] = (
     _broker_tls,
     _listening,
     listeners,
+    notifiers,
 )

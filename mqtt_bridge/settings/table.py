@@ -8,6 +8,7 @@ from dataclasses import replace
 from mqtt_bridge.settings import values as v
 from mqtt_bridge.settings.event_rows import EVENT_ROWS
 from mqtt_bridge.settings.later import LATER
+from mqtt_bridge.settings.notify_rows import NOTIFY_ROWS
 from mqtt_bridge.settings.row import SECRET_FILE, Row
 from mqtt_bridge.settings.types import LEVELS
 
@@ -26,6 +27,8 @@ GROUPS: dict[str, str] = {
     "events in": "Events in: the listeners",
     "filters": "Which events are kept",
     "filters of one listener": "The same for one listener, on top of that",
+    "notify": "Notifiers",
+    "notify routing": "What each notifier tells",
     "general": "General",
 }
 
@@ -319,6 +322,7 @@ FIXED: tuple[Row, ...] = (
         into="mcp.session_idle",
     ),
     *EVENT_ROWS,
+    *NOTIFY_ROWS,
     Row(
         "LOG_LEVEL",
         "general",
@@ -362,4 +366,4 @@ SECRET_KEYS: frozenset[str] = frozenset(row.key for row in TABLE if row.secret)
 KEYS: frozenset[str] = frozenset(ROWS) | {key + SECRET_FILE for key in SECRET_KEYS}
 
 # A key of the .env file that begins so and is not in the table is a typing error; such a word is no node's name.
-FAMILIES: frozenset[str] = frozenset({"PROXMOX_", "MQTT_", "MCP_", "EVENT_", "POLL_", "APPROVAL_"})
+FAMILIES: frozenset[str] = frozenset({"PROXMOX_", "MQTT_", "MCP_", "EVENT_", "POLL_", "APPROVAL_", "NOTIFY_"})

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings.listening import EventSettings, ListenerSettings
+from mqtt_bridge.settings.notifying import NotifySettings, OutSettings
 
 Level = Literal["read", "operate", "change", "destroy", "exec"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -154,6 +155,8 @@ class Settings:
     mcp: McpSettings = field(default_factory=McpSettings)
     events: EventSettings = field(default_factory=EventSettings)
     listen: ListenerSettings = field(default_factory=ListenerSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
+    out: OutSettings = field(default_factory=OutSettings)
     sites: tuple[SiteSettings, ...] = ()
     unavailable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

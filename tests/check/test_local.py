@@ -111,10 +111,10 @@ async def test_the_broker_of_a_running_bridge_is_tested(check: Check, broker: St
 
 
 async def test_settings_of_later_versions_and_warnings_are_notes() -> None:
-    settings = load({**HOST, "NTFY_ENABLED": "true", "VERIFY_SSL": "false"}, search=False)
+    settings = load({**HOST, "MQTT_COMMANDS": "true", "VERIFY_SSL": "false"}, search=False)
     found = await check_settings(settings, 3)
     assert [f.ok for f in found] == [None, None]
-    assert any("NTFY_ENABLED" in f.detail for f in found)
+    assert any("MQTT_COMMANDS" in f.detail for f in found)
     assert passed(found)
 
 

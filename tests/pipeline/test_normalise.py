@@ -123,7 +123,7 @@ def test_bounds() -> None:
 def test_the_context_from_state() -> None:
     event = told("WEBSOCKET", "guest.stopped", guest=100).model_copy(update={"context": {"status": "mine"}})
     assert context_of(event, FixedWorld()) == {
-        "name": "web100", "status": "mine", "node": "pve1", "tags": ["prod"], "stopped_by": "root@pam",
+        "name": "web100", "type": "qemu", "status": "mine", "node": "pve1", "tags": ["prod"], "stopped_by": "root@pam",
         "node_status": "online",
     }  # fmt: skip
     assert context_of(told("EMAIL", "backup.job.failed", guest=55, node="x"), FixedWorld()) == {}

@@ -19,7 +19,6 @@ def test_what_is_in_force_and_from_where(short: dict[str, str], tmp_path: Path) 
     assert (rows["PVE1_HOST"].value, rows["PVE1_HOST"].group) == ("h", "host")
     assert rows["HA_DISCOVERY_PREFIX"].origin == ".env"
     assert "PVE_CLUSTER_NAME" not in rows
-    assert "TZ" not in rows
 
 
 def test_a_wrong_value_is_not_repeated(short: dict[str, str]) -> None:
@@ -52,5 +51,7 @@ def test_every_available_group_is_shown_in_order(host: Callable[..., dict[str, s
         "events in",
         "filters",
         "filters of one listener",
+        "notify",
+        "notify routing",
         "general",
     ]

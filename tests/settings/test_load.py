@@ -20,6 +20,8 @@ from mqtt_bridge.settings import (
 )
 from mqtt_bridge.settings.event_rows import FILTERED
 from mqtt_bridge.settings.listening import EventSettings, Filters, ListenerSettings
+from mqtt_bridge.settings.notify_rows import NOTIFIERS
+from mqtt_bridge.settings.notifying import NotifySettings, OutSettings, Routing
 from mqtt_bridge.settings.table import FIXED
 
 Loader = Callable[..., Settings]
@@ -48,9 +50,12 @@ def test_every_field_of_the_types_has_a_row() -> None:
         "events": EventSettings,
         **{f"listen.{name}": type(section) for name, section in vars(ListenerSettings()).items()},
         **{f"filters.{name}": Filters for name in ("all", *FILTERED)},
+        "notify": NotifySettings,
+        **{f"out.{name}": type(section) for name, section in vars(OutSettings()).items()},
+        **{f"routing.{name}": Routing for name in NOTIFIERS},
     }
     fields = {f"{name}.{field.name}" for name, section in sections.items() for field in dataclasses.fields(section)}
-    assembled = {"events.enabled", "events.filters", "events.per_listener"}
+    assembled = {"events.enabled", "events.filters", "events.per_listener", "notify.enabled", "notify.routing"}
     assert filled - {""} == fields - assembled
 
 

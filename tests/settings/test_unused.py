@@ -62,8 +62,8 @@ def test_keys_of_a_listed_node_are_known_even_if_the_mode_leaves_them_out(
 
 
 def test_a_key_of_a_later_version_is_reported(given: Loader) -> None:
-    assert given(NTFY_ENABLED="true").unavailable == (
-        "NTFY_ENABLED is set but notifying by ntfy is not available in this version; it is ignored.",
+    assert given(MQTT_COMMANDS="true").unavailable == (
+        "MQTT_COMMANDS is set but control over MQTT is not available in this version; it is ignored.",
     )
 
 
@@ -79,11 +79,7 @@ def test_every_key_of_a_later_version_is_reported_when_it_asks_for_something(giv
 
 
 def test_a_secret_file_of_a_later_version_counts_too(given: Loader) -> None:
-    assert "HEARTBEAT_URL_FILE" in given(HEARTBEAT_URL_FILE="/x").unavailable[0]
-
-
-def test_shared_keys_count_in_the_file(short: dict[str, str], env_file: EnvFile) -> None:
-    assert "TZ is set" in load(short, env_file("TZ=UTC\n")).unavailable[0]
+    assert "APPROVERS_FILE" in given(APPROVERS_FILE="/x").unavailable[0]
 
 
 def test_toolsets_of_a_later_version(given: Loader) -> None:
