@@ -14,10 +14,23 @@ from mqtt_bridge.wording.proxmox_rules import TYPES
 from mqtt_bridge.wording.verdict import Verdict
 
 LIMIT = 2 * 1024 * 1024
-_TITLE_KEYS = ("title", "subject", "headline", "activitytitle", "alertname", "themetitle", "topic_title")
+_TITLE_KEYS = (
+    "title",
+    "subject",
+    "headline",
+    "activitytitle",
+    "alertname",
+    "themetitle",
+    "topic_title",
+    "messagetitle",
+    "msgtitle",
+    "notification_title",
+    "header",
+)
 _TEXT_KEYS = (
     "message", "text", "content", "body", "description", "msg", "summary", "value", "formatted_body", "html",
     "plain", "plaintext", "fallback", "caption", "output", "details", "markdown", "data", "payload", "error",
+    "messagecontent", "messagebody", "message_text", "note",
 )  # fmt: skip
 _HOST_KEYS = ("hostname", "node", "nodename", "fqdn", "host", "server", "machine", "instance", "source")
 _SEVERITY_KEYS = ("severity", "level", "urgency", "status", "state", "severity_text")
@@ -42,7 +55,15 @@ def _plain(text: str, *, truncated: bool) -> Notice:
     return Notice(text=readable(inner if isinstance(inner, str) else text), truncated=truncated)
 
 
+def _unwrapped(data: Any) -> Any:
+    """The body of a request that an automation hands on whole, with the headers of its own server (n8n, Pipedream)."""
+    request = data[0] if isinstance(data, list) and len(data) == 1 else data
+    whole = isinstance(request, dict) and isinstance(request.get("headers"), dict) and request.get("body")
+    return request["body"] if whole else data
+
+
 def _read(data: Any, *, truncated: bool) -> Notice:
+    data = _unwrapped(data)
     every = [(key, value) for key, value in members(data) if value not in (None, "")]
     facts: dict[str, str] = {}
     for key, value in every:

@@ -38,7 +38,7 @@ STORAGE: tuple[Row, ...] = (
     row("storage.usage.high", "Thin pool", r"Thin (?:pool|metadata) (?P<pool>\S{1,100})[^\n]{0,40} is now (?P<percent>[\d.]+)% full",
         "LVM thin pool {pool} is {percent} % full"),
     row("storage.usage.high", "pool", r"(?:low water mark|out-of-(?:data|metadata)-space|free space below|no free (?:data|metadata) space)", "A thin pool is running full"),
-    row("storage.usage.high", "space", r"[Nn]o space left on device", "A file system is full", "error", ok=False),
+    row("storage.usage.high", "space", r"[Nn]o space left on device", "A file system is full"),
 )  # fmt: skip
 PVESTATD: tuple[Row, ...] = (
     row("node.status.slow", " update time (", r"\((?P<seconds>[\d.]+) seconds\)", "Collecting the status took {seconds} s"),
