@@ -220,23 +220,25 @@ class Decider:
 
     def _digest(self, connection: sqlite3.Connection, notifier: str, hold: str, now: float) -> None:
         rows = deliveries.held(connection, hold, notifier)
-        seqs = [seq for seq, _, _ in rows]
-        if len(rows) == 1:
-            return deliveries.release(connection, seqs, now)
         self._fold(connection, notifier, hold, rows, now)
-        return None
 
     def _fold(
         self, connection: sqlite3.Connection, notifier: str, why: str, rows: Sequence[tuple[int, str, str]], now: float
     ) -> None:
+        """One notice for these. A single one goes as it is, and at night only what is critical goes."""
+        seqs = [row[0] for row in rows]
         read = (deliveries.read(connection, identity) for _, _, identity in rows)
         found = [notice for notice in read if notice]
+        until = self._quiet.until(now) if self._quiet else None
+        if until and all(notice.severity != "critical" for notice in found):
+            return deliveries.postpone(connection, seqs, "quiet", until)
+        reason = why.split(" ", 1)[0]
+        if len(rows) == 1 and reason != "silence":
+            return deliveries.release(connection, seqs, now)
         identity = notices.own_id("digest", notifier, why, rows[0][0])
         if found:
-            notice = notices.digest(why.split(" ", 1)[0], identity, found, now)
-            deliveries.write(connection, notice)
-            deliveries.add(connection, notice, notifier, now)
-        deliveries.settle(connection, [row[0] for row in rows], deliveries.FOLDED, now, identity)
+            deliveries.add(connection, notices.digest(reason, identity, found, now), notifier, now)
+        return deliveries.settle(connection, seqs, deliveries.FOLDED, now, identity)
 
     def _after(self, connection: sqlite3.Connection, identity: str, now: float) -> None:
         """A silence is over: what it held back is told if it is still wrong."""
@@ -273,7 +275,6 @@ class Decider:
     @staticmethod
     def say(connection: sqlite3.Connection, notice: Notice, notifiers: Iterable[str], now: float) -> None:
         """To these, whatever their filters say."""
-        deliveries.write(connection, notice)
         for name in notifiers:
             deliveries.add(connection, notice, name, now)
 
@@ -281,11 +282,13 @@ class Decider:
         """A notifier was refused for good: the others tell it, once until it works again."""
         if value(connection, TROUBLE + notifier) is not None:
             return
-        set_value(connection, TROUBLE + notifier, str(now))
+        set_value(connection, TROUBLE + notifier, reason)
         identity = notices.own_id("refused", notifier, now)
         text = f"{reason}\nWhat it refused is kept: `mqtt-bridge deliveries --parked`."
         notice = notices.message(identity, f"Notifier {notifier} is refused by its service", text, "error", now)
-        self.say(connection, notice, [name for name in self._routes if name != notifier], now)
+        for route in self._routes.values():
+            if route.name != notifier:
+                self._deliver(connection, route, notice, Circumstance(now))
 
     @staticmethod
     def works(connection: sqlite3.Connection, notifier: str) -> None:
@@ -301,6 +304,11 @@ class Decider:
             incident = incidents.acknowledge(incident, by)
             incident_book.save(connection, incident, now)
         return incident
+
+    @staticmethod
+    def trouble(connection: sqlite3.Connection, notifier: str) -> str:
+        """Why it was refused, if that was its last word before a restart; else empty."""
+        return value(connection, TROUBLE + notifier) or ""
 
     # --- tidying up --------------------------------------------------------------------------------------------------
 

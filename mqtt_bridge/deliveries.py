@@ -199,6 +199,12 @@ def release(connection: sqlite3.Connection, seqs: Sequence[int], now: float) -> 
     connection.execute(sql, [now, json.dumps(list(seqs))])
 
 
+def postpone(connection: sqlite3.Connection, seqs: Sequence[int], hold: str, until: float) -> None:
+    """They wait for another reason now."""
+    sql = "UPDATE deliveries SET hold = ?, next_at = ? WHERE seq IN (SELECT value FROM json_each(?))"
+    connection.execute(sql, [hold, until, json.dumps(list(seqs))])
+
+
 def settle(connection: sqlite3.Connection, seqs: Sequence[int], state: int, now: float, digest: str = "") -> None:
     """They went in a digest, or are over."""
     sql = """UPDATE deliveries SET state = ?, settled_at = ?, digest = ?

@@ -60,6 +60,7 @@ class Worker:
     async def run(self) -> None:
         """Until cancelled."""
         async with self._notifier:
+            self.problem = await self._journal.db.read(lambda c: self._decider.trouble(c, self.name))
             while True:
                 self._news.clear()
                 try:

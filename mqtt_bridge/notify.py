@@ -295,6 +295,10 @@ class Notify:
         """What is wrong at present, newest first."""
         return await self._journal.db.read(incident_book.current)
 
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Deliveries by notifier and state, of the last 30 days."""
+        return await self._journal.db.read(deliveries.counts)
+
     # --- health ------------------------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, str]:

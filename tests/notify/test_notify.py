@@ -196,6 +196,9 @@ async def test_a_refusal_is_parked_told_through_the_others_and_shown(
             (one.id, "A says 404. Correct its address."),
             (two.id, "A says 404. Correct its address."),
         ]
+    async with running(tmp_path / "j.db", mosquitto.options, ports(services)) as (journal, notify):
+        await until(lambda: notify.problems == ["A: A says 404. Correct its address."])
+        assert (await notify.counts())["A"] == {"parked": 2}
         services["A"].status = 200
         await journal.commit([now("guest.oom", guest=3)], {})
         await until(lambda: services["A"].got)

@@ -163,6 +163,34 @@ def test_what_happened_long_ago_becomes_one_digest() -> None:
     assert [(n.kind, n.title) for n in it.sent()] == [("digest", "3 notices of what happened earlier: 3 error")]
 
 
+def test_no_digest_wakes_anybody_unless_something_in_it_is_critical() -> None:
+    it = desk(quiet_hours="11:00-13:00", routing={"rate_limit": 1})
+    for vmid in (100, 101):
+        it.on("backup.guest.failed", guest=vmid, at=it.now - 7200)
+    it.later(60)
+    assert it.words() == []
+    it.later(3600 - 50, 10)
+    assert [n.title for n in it.sent()] == ["2 notices during the quiet hours: 2 error"]
+    it = desk(quiet_hours="11:00-13:00")
+    for kind in ("backup.guest.failed", "node.offline"):
+        it.on(kind, guest=100, at=it.now - 7200)
+    it.later(60)
+    assert [n.severity for n in it.sent()] == ["critical"]
+
+
+def test_a_refusal_is_told_by_the_others_but_not_at_night() -> None:
+    it = desk("A", "B", "C", quiet_hours="11:00-13:00")
+    it.decider.refused(it.connection, "A", "wrong token", it.now)
+    it.decider.refused(it.connection, "A", "wrong token", it.now)
+    it.decider.refused(it.connection, "B", "gone", it.now)
+    assert [it.words(name) for name in "ABC"] == [[], [], []]
+    it.later(3610, 10)
+    assert [[kind for kind, _ in it.words(name)] for name in "ABC"] == [["message"], ["message"], ["digest"]]
+    assert it.decider.trouble(it.connection, "A") == "wrong token"
+    it.decider.works(it.connection, "A")
+    assert it.decider.trouble(it.connection, "A") == ""
+
+
 def test_a_notifier_that_is_switched_off_gets_nothing_later() -> None:
     it = desk("A", "B")
     it.on("node.offline")
