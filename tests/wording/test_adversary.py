@@ -193,3 +193,33 @@ def test_an_unknown_error_of_a_proxmox_service_is_an_error_of_that_service() -> 
     assert (verdict.kind, verdict.severity, verdict.guest, verdict.ok) == ("service.error", "error", 105, False)
     verdict = classify("syslog", "Jan  5 03:04:05 pvx myapp[9]: unable to do something new")
     assert (verdict.kind, verdict.severity) == ("syslog.message", "error")
+
+
+GC = (
+    "Garbage Collect Datastore 'main' failed",
+    "Datastore: main\n\nGarbage collection failed: no space\n\n<https://bk1:8007/#x>",
+)
+BODIES: dict[str, Callable[[str, str], str]] = {
+    "n8n": lambda t, m: json.dumps(
+        {"headers": {"host": "n8n"}, "body": {"title": t, "message": m, "severity": "error"}}
+    ),
+    "a relay for Discord": lambda t, m: json.dumps({"messageContent": m, "messageTitle": t, "severity": "error"}),
+    "Telegram": lambda t, m: json.dumps(
+        {"chat_id": "1", "text": f"Proxmox\nTitle: {t}\nSeverity: error\nMessage: {m}"}
+    ),
+    "unescaped": lambda t, m: f'{{"title":"{t}","message":"{m}","severity":"error"}}',
+    "an adaptive card": lambda t, m: json.dumps({"attachments": [{"content": {"body": [{"text": t}, {"text": m}]}}]}),
+    "base64": lambda t, m: json.dumps({"title": t, "message": base64.b64encode(m.encode()).decode()}),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_templates_that_people_use(body: str) -> None:
+    verdict = classify("webhook", BODIES[body](*GC))
+    assert (*told(verdict), verdict.node) == ("gc.failed", "error", None, False, "bk1")
+
+
+def test_a_line_of_the_task_index() -> None:
+    upid = "UPID:hv4:0003F1A2:0A1B2C3D:6650A1F0:vzdump:105:root@pam:"
+    assert told(classify("task", f"{upid} 6650A1FF job errors"))[:3] == ("task.vzdump.failed", "error", 105)
+    assert told(classify("task", f"{upid} 1 6650A1FF OK"))[:3] == ("task.vzdump.finished", "info", 105)
