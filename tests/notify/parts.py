@@ -16,7 +16,8 @@ from aiohttp import web
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.delivering import Backoff
 from mqtt_bridge.journal import Journal
-from mqtt_bridge.notifiers.notice import LaterError, Notice, RefusedError, Sent
+from mqtt_bridge.notices import Link
+from mqtt_bridge.notifiers.notice import LaterError, Notice, Notifier, RefusedError, Sent
 from mqtt_bridge.notify import Notify, Tuning
 from mqtt_bridge.outbox import Outbox
 from mqtt_bridge.retained import Retained
@@ -136,6 +137,8 @@ async def running(
     *,
     publishes: bool = True,
     tuning: Tuning = QUICK,
+    notifiers: Sequence[Notifier] = (),
+    link: Link | None = None,
     **settings: Any,
 ) -> AsyncIterator[tuple[Journal, Notify]]:
     """A journal, its outbox on a connection of its own, and the notifiers."""
@@ -144,11 +147,12 @@ async def running(
         journal = await stack.enter_async_context(Journal(path))
         outbox = await stack.enter_async_context(Outbox(journal, Retained(names)))
         notify = Notify(
-            told(settings, tuple(ports)),
-            [Poster(name, port) for name, port in ports.items()],
+            told(settings, (*ports, *(one.name for one in notifiers))),
+            [*(Poster(name, port) for name, port in ports.items()), *notifiers],
             journal,
             lambda take, session: Broker(options, take, role="notify", session=session),
             names,
+            link=link,
             tuning=tuning,
         )
         await stack.enter_async_context(notify)
