@@ -36,7 +36,7 @@ class Pollers:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        gc.set_threshold(max(GARBAGE, gc.get_threshold()[0]), *gc.get_threshold()[1:])
+        gc.set_threshold(GARBAGE, 20, 50)
         async with AsyncExitStack() as stack:
             for site in self.settings.sites:
                 self.clients[site.slug] = await stack.enter_async_context(ProxmoxClient(site, self.settings.api))

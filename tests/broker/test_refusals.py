@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mqtt_bridge.broker import Broker, BrokerOptions
+from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.secret import Secret
 from tests.broker.inbox import Inbox, until
@@ -172,11 +173,14 @@ async def test_websockets() -> None:
     )
     await server.start()
     options = BrokerOptions("127.0.0.1", port, transport="websockets", protocol="3.1.1")
-    async with Broker(options, inbox.put) as bus, asyncio.timeout(5):
+    async with Broker(options, inbox.put) as bus, asyncio.timeout(15):
         await bus.wait_connected()
         await bus.subscribe(["t"])
         await bus.publish("t", b"x")
         await inbox.has(1)
+        batch = [Message("t", b"%03d" % n + b"x" * 700, qos=1) for n in range(300)]
+        assert set(await bus.publish_many(batch)) == {""}
+        await inbox.has(301)
     await server.shutdown()
 
 
