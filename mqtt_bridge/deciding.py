@@ -4,9 +4,11 @@ Everything here runs in the database's thread, on its connection, inside a trans
 passed in. What comes twice is decided on once (`seen`).
 """
 
+import logging
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mqtt_bridge import backup_digest, deliveries, incident_book, incidents, notices, silences
 from mqtt_bridge.account import seconds
@@ -19,8 +21,11 @@ from mqtt_bridge.problems import Subject, folds_into_node, loses_node, subject_o
 from mqtt_bridge.routing import QuietHours, Route, minutes, next_time, routes, zone
 from mqtt_bridge.settings.notifying import NotifySettings
 
+log = logging.getLogger(__name__)
+
 COLLECT = 10.0  # seconds in which late events gather for their digest
 MINUTE = 60.0
+AHEAD = 3600.0  # seconds; no attempt is planned later than that, but by a clock that was wrong
 SEEN = 14 * 86400.0  # seconds that an event is remembered as decided on
 MORNING = 12 * 3600.0  # seconds after its time that the morning digest is still made up for
 TROUBLE = "notifier refuses: "
@@ -57,8 +62,8 @@ class Decider:
             sql = "INSERT OR IGNORE INTO seen VALUES (?, ?)"
             if connection.execute(sql, [event.id, now]).rowcount:
                 new += 1
-                if event.duplicate_of is None:
-                    self._take(connection, event, now)
+                if event.duplicate_of is None and not alone(connection, partial(self._take, connection, event, now)):
+                    alone(connection, partial(self._plain, connection, notices.bounded(event), Circumstance(now)))
         return new
 
     def _take(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
@@ -209,14 +214,18 @@ class Decider:
     def tick(self, connection: sqlite3.Connection, now: float, guests: Iterable[GuestState] = ()) -> None:
         """What the clock makes due."""
         for incident in incident_book.due(connection, now):
-            spared = next((s for s in silences.active(connection, now) if s.covers(incident.last)), None)
-            it = Circumstance(now, spared.id if spared else "")
-            self._step(connection, incidents.act(incident, now, self.timing), it)
+            if not alone(connection, partial(self._act, connection, incident, now)):
+                incident_book.rest(connection, incident.id)
         for silence in silences.ended(connection, now):
-            self._after(connection, silence.id, now)
+            alone(connection, partial(self._after, connection, silence.id, now))
         for notifier, hold in deliveries.holds_due(connection, now):
-            self._digest(connection, notifier, hold, now)
-        self._good_morning(connection, now, guests)
+            alone(connection, partial(self._digest, connection, notifier, hold, now))
+        alone(connection, partial(self._good_morning, connection, now, guests))
+
+    def _act(self, connection: sqlite3.Connection, incident: Incident, now: float) -> None:
+        spared = next((s for s in silences.active(connection, now) if s.covers(incident.last)), None)
+        it = Circumstance(now, spared.id if spared else "")
+        self._step(connection, incidents.act(incident, now, self.timing), it)
 
     def _digest(self, connection: sqlite3.Connection, notifier: str, hold: str, now: float) -> None:
         rows = deliveries.held(connection, hold, notifier)
@@ -313,7 +322,8 @@ class Decider:
     # --- tidying up --------------------------------------------------------------------------------------------------
 
     def begin(self, connection: sqlite3.Connection, now: float) -> None:
-        """At the start: what waits for a notifier that is gone, waits no more."""
+        """At the start: what waits for a notifier that is gone waits no more, nor what a wrong clock put off."""
+        deliveries.not_later(connection, now + AHEAD, now)
         deliveries.give_up_others(connection, self._routes, now)
 
     @staticmethod
@@ -323,6 +333,28 @@ class Decider:
         incident_book.forget_old(connection, now)
         deliveries.forget_old(connection, now)
         backup_digest.forget_old(connection, now)
+
+
+def alone(connection: sqlite3.Connection, work: Callable[[], None]) -> bool:
+    """Whether it could be done. A fault of ours over one event must not silence the next: then it is as if not begun.
+
+    Errors of the file itself are not ours: they are raised.
+    """
+    connection.execute("SAVEPOINT alone")
+    try:
+        work()
+    except (sqlite3.OperationalError, sqlite3.NotSupportedError, sqlite3.InternalError):
+        raise
+    except Exception as error:
+        if type(error) is sqlite3.DatabaseError:  # damaged
+            raise
+        log.exception("Something could not be decided; it is left out")
+        connection.execute("ROLLBACK TO alone")
+        done = False
+    else:
+        done = True
+    connection.execute("RELEASE alone")
+    return done
 
 
 def value(connection: sqlite3.Connection, name: str) -> str | None:

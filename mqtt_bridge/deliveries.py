@@ -153,6 +153,11 @@ def hasten(connection: sqlite3.Connection, notifier: str, now: float) -> None:
     )
 
 
+def not_later(connection: sqlite3.Connection, latest: float, now: float) -> None:
+    """An attempt that is planned later than that is made now."""
+    connection.execute("UPDATE deliveries SET next_at = ? WHERE state = 0 AND next_at > ?", [now, latest])
+
+
 def retry(connection: sqlite3.Connection, which: str, now: float) -> int:
     """What was parked (a row's number, a notice's id, or `all`) waits again; returns how many."""
     sql = """UPDATE deliveries SET state = 0, next_at = ?, attempts = 0, first_at = NULL, settled_at = NULL

@@ -22,7 +22,7 @@ PATIENCE = 120.0  # seconds for one attempt, should a notifier not bound it
 JOURNAL_PAUSE = 1.0
 PROBE = 60.0  # seconds after which something is tried on a service that was down, so that the latest news is not late
 OUTAGE = 3  # failures in a row after which a success means that the service is back
-LONGEST_ASKED = 3600.0  # seconds that a service may ask for
+LONGEST_ASKED = 1800.0  # seconds that a service may ask for
 
 
 @dataclass(frozen=True, slots=True)

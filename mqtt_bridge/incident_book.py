@@ -43,6 +43,11 @@ def due(connection: sqlite3.Connection, now: float, limit: int = 100) -> list[In
     return [Incident.model_validate_json(row[0]) for row in connection.execute(sql, [now, limit])]
 
 
+def rest(connection: sqlite3.Connection, identity: str) -> None:
+    """Nothing is due of it any more, until something happens."""
+    connection.execute("UPDATE incidents SET due = NULL WHERE id = ?", [identity])
+
+
 def current(connection: sqlite3.Connection) -> list[Incident]:
     """Those that are bad, newest first."""
     sql = "SELECT body FROM incidents WHERE json_extract(body, '$.bad') ORDER BY touched DESC"

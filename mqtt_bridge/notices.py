@@ -61,6 +61,7 @@ def _facts(event: Event) -> list[tuple[str, str]]:
     guest = f"{name} ({event.guest})" if isinstance(name, str) and name else str(event.guest)
     found = [("Site", event.site), ("Node", event.node or "")]
     found += [("Guest", guest)] if event.guest is not None else []
+    found += [("Told by", f"{event.source}, unauthenticated")] if event.trust == "unauthenticated" else []
     told = ((key, event.metadata.get(key)) for key in _FACTS)
     found += [(key.replace("_", " ").capitalize(), one_line(str(v), 200)) for key, v in told if v not in (None, "")]
     return [(label, value) for label, value in found if value]

@@ -1,7 +1,10 @@
 """What a problem goes through, and what is said of it."""
 
+from typing import Any
+
 import pytest
 
+from mqtt_bridge import incidents
 from tests.notify.making import Desk, desk, event, loud
 
 
@@ -307,3 +310,39 @@ def test_events_that_anyone_could_have_written_are_bounded() -> None:
     assert len(notice.title) <= 200
     assert len(notice.text) <= 4000
     assert "\u202e" not in notice.text
+
+
+def test_what_cannot_be_decided_is_told_plainly_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """No database takes such a number."""
+    it = desk()
+    it.on("backup.guest.failed", guest=10**30)
+    it.on("backup.guest.failed", guest=100)
+    assert [n.title for n in it.sent()] == [f"backup.guest.failed {10**30}", "backup.guest.failed 100"]
+    assert "could not be decided" in caplog.text
+
+
+def test_a_broken_incident_stops_no_other(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = desk()
+    it.on("node.offline", node="pve1")
+    it.on("node.offline", node="pve2")
+    it.sent()
+    act = incidents.act
+
+    def wrong(incident: incidents.Incident, *rest: Any) -> incidents.Step:
+        if incident.last.node == "pve1":
+            raise ZeroDivisionError
+        return act(incident, *rest)
+
+    monkeypatch.setattr(incidents, "act", wrong)
+    it.later(86401, 600)
+    assert it.words() == [("reminder", "node.offline pve2")]
+    assert caplog.text.count("could not be decided") == 1
+
+
+def test_what_anyone_could_have_sent_says_so() -> None:
+    it = desk()
+    it.on("node.offline", trust="unauthenticated", source="SYSLOG")
+    it.on("node.offline", node="pve2")
+    first, second = it.sent()
+    assert ("Told by", "SYSLOG, unauthenticated") in first.facts
+    assert "Told by" not in dict(second.facts)
