@@ -48,6 +48,18 @@ def write_private(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
+def _lock_file(folder: Path) -> IO[str]:
+    """Open the file that is locked; raises BridgeError where the folder cannot be written."""
+    path = folder / "lock"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        return path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise BridgeError(
+            f"STATE_DIR {folder} cannot be written: {error.strerror}.", cure="Set STATE_DIR to a folder you may write to."
+        ) from error
+
+
 class StateDir:
     """`async with` it to own the folder. The lock dies with the process, so there is none to clean up by hand."""
 
@@ -57,9 +69,7 @@ class StateDir:
 
     async def __aenter__(self) -> Self:
         private_dir(self.path)
-        path = self.path / "lock"
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        lock = path.open("a+", encoding="utf-8")
+        lock = _lock_file(self.path)
         try:
             await _lock_patiently(lock)
         except OSError as error:

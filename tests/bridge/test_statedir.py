@@ -75,6 +75,13 @@ async def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> N
             pass
 
 
+async def test_a_folder_that_cannot_be_written_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(BridgeError, match="STATE_DIR .* cannot be written"):
+        async with StateDir(tmp_path):
+            pass
+
+
 async def test_a_broker_is_told_whole(tmp_path: Path) -> None:
     """Who reads endpoint.json must speak to the broker as its owner does: in the same version, over the same TLS."""
     options = BrokerOptions(
