@@ -5,11 +5,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from mqtt_bridge import __version__, classify_cli, events_cli
+from mqtt_bridge import __version__, classify_cli, deliveries_cli, events_cli
 from mqtt_bridge.errors import BridgeError, SettingsError
 from mqtt_bridge.settings import Settings, load
 
@@ -22,6 +22,9 @@ examples:
   mqtt-bridge run --standby      wait while another bridge publishes the same site
   mqtt-bridge events --since 24h --severity error
                                  what went wrong since yesterday
+  mqtt-bridge --only notify      the notifiers alone, in a process or on a machine of their own
+  mqtt-bridge deliveries --parked
+                                 what a notifier gave up; --retry tries it again
   mqtt-bridge classify < mail    what the rules make of a text
   mqtt-bridge purge --dry-run    list every retained and discovery topic of ours
 
@@ -39,9 +42,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"mqtt-bridge {__version__}")
     top.add_argument("--env-file", type=Path, metavar="FILE", help="read settings from FILE instead of searching .env")
+    _add_only(top, None)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser("run", help="poll and publish (the default)", description="Poll Proxmox and publish.")
     run.add_argument("--standby", action="store_true", help="wait while another bridge publishes the same site")
+    _add_only(run, argparse.SUPPRESS)
     purge = commands.add_parser(
         "purge",
         help="clear every retained and discovery topic of ours",
@@ -50,8 +55,15 @@ def parser() -> argparse.ArgumentParser:
     )
     purge.add_argument("--dry-run", action="store_true", help="only list the topics")
     events_cli.add_parser(commands)
+    deliveries_cli.add_parser(commands)
     classify_cli.add_parser(commands)
     return top
+
+
+def _add_only(to: argparse.ArgumentParser, default: str | None) -> None:
+    """Before the command and behind it; there its absence must not undo what was said before."""
+    help_ = "run the notifiers alone: they listen to MQTT_HOST and need no Proxmox host, but a STATE_DIR of their own"
+    to.add_argument("--only", choices=["notify"], default=default, help=help_)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,10 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "classify":
             return classify_cli.main(arguments)
-        settings = load(os.environ, arguments.env_file)
-        if arguments.command == "events":
-            return events_cli.run(settings.general.state_dir, arguments)
-        return asyncio.run(_purge(settings, arguments) if arguments.command == "purge" else _run(settings, arguments))
+        only = arguments.only is not None and arguments.command in (None, "run")
+        settings = load(os.environ, arguments.env_file, hosts=not (only or arguments.command in JOURNALS))
+        if arguments.command in JOURNALS:
+            return JOURNALS[arguments.command](settings.general.state_dir, arguments)
+        return asyncio.run(COMMANDS["only" if only else arguments.command or "run"](settings, arguments))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -87,6 +100,18 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def _only_notify(settings: Settings, arguments: argparse.Namespace) -> int:
+    from mqtt_bridge import logs  # noqa: PLC0415
+    from mqtt_bridge.notify_process import NotifyProcess, required  # noqa: PLC0415
+
+    del arguments
+    required(settings)
+    logs.set_up(settings.general)
+    async with NotifyProcess(settings):
+        await stop_signals()
+    return 0
+
+
 async def _purge(settings: Settings, arguments: argparse.Namespace) -> int:
     from mqtt_bridge import embedded, statedir  # noqa: PLC0415
     from mqtt_bridge.purge import purge  # noqa: PLC0415
@@ -106,6 +131,17 @@ async def _purge(settings: Settings, arguments: argparse.Namespace) -> int:
         print(topic)
     print(f"{len(topics)} topics {'found' if arguments.dry_run else 'cleared'}", file=sys.stderr)
     return 0
+
+
+JOURNALS: dict[str, Callable[[Path, argparse.Namespace], int]] = {
+    "events": events_cli.run,
+    "deliveries": deliveries_cli.run,
+}
+COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Coroutine[None, None, int]]] = {
+    "run": _run,
+    "only": _only_notify,
+    "purge": _purge,
+}
 
 
 def stop_signals() -> asyncio.Future[None]:

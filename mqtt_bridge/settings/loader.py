@@ -38,11 +38,12 @@ def load(
     *,
     search: bool = True,
     overrides: Mapping[str, str] | None = None,
+    hosts: bool = True,
 ) -> Settings:
     """Read, check and assemble everything. Raises SettingsError with every problem; its text holds no secret.
 
     `env_file` is read instead of looking for `.env` here and in up to five parents; `search=False` reads none.
-    `overrides` win over everything.
+    `overrides` win over everything. `hosts=False`: for what asks no Proxmox host, so that none need be configured.
     """
     report = Report()
     sources = collect(report, environ, env_file, search=search, overrides=overrides)
@@ -55,7 +56,7 @@ def load(
     unused.unknown_keys(sources, names.prefixes, report)
     for rule in RULES:
         rule(sources, report)
-    if not found and not report.problems:
+    if hosts and not found and not report.problems:
         report.problems += [*report.warnings, NOTHING]
     if report.problems:
         raise SettingsError([sources.scrub(line) for line in report.problems])
