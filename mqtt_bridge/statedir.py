@@ -56,7 +56,8 @@ def _lock_file(folder: Path) -> IO[str]:
         return path.open("a+", encoding="utf-8")
     except OSError as error:
         raise BridgeError(
-            f"STATE_DIR {folder} cannot be written: {error.strerror}.", cure="Set STATE_DIR to a folder you may write to."
+            f"STATE_DIR {folder} cannot be written: {error.strerror}.",
+            cure="Set STATE_DIR to a folder you may write to.",
         ) from error
 
 
