@@ -3,9 +3,10 @@
 import secrets
 import sqlite3
 
-from mqtt_bridge.deciding import Decider, set_value, value
+from mqtt_bridge.deciding import Decider
 from mqtt_bridge.filters import RANK
 from mqtt_bridge.model import Event
+from mqtt_bridge.notify_rows import set_value, value
 
 CURSOR = "journal"  # all events up to this number were decided on
 CLIENT = "client"

@@ -4,10 +4,9 @@ Everything here runs in the database's thread, on its connection, inside a trans
 passed in. What comes twice is decided on once (`seen`).
 """
 
-import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from mqtt_bridge import backup_digest, deliveries, incident_book, incidents, notices, silences
@@ -16,29 +15,16 @@ from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.incidents import Incident, Timing, Word
 from mqtt_bridge.model import Event, GuestState
 from mqtt_bridge.notices import Link
-from mqtt_bridge.notifiers.notice import Notice
+from mqtt_bridge.notify_rows import alone, set_value, value
+from mqtt_bridge.posting import Circumstance, Posting
 from mqtt_bridge.problems import Subject, folds_into_node, loses_node, subject_of
-from mqtt_bridge.routing import QuietHours, Route, minutes, next_time, routes, zone
+from mqtt_bridge.routing import minutes, next_time, zone
 from mqtt_bridge.settings.notifying import NotifySettings
 
-log = logging.getLogger(__name__)
-
-COLLECT = 10.0  # seconds in which late events gather for their digest
-MINUTE = 60.0
 AHEAD = 3600.0  # seconds; no attempt is planned later than that, but by a clock that was wrong
 SEEN = 14 * 86400.0  # seconds that an event is remembered as decided on
 MORNING = 12 * 3600.0  # seconds after its time that the morning digest is still made up for
-TROUBLE = "notifier refuses: "
 _BACKUPS = Event(id="", kind="backup.job.finished", title="", source="", timestamp="", site="")
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstance:
-    """What holds for one event."""
-
-    now: float
-    silence: str = ""  # the id of the silence that covers it
-    late: bool = False
 
 
 class Decider:
@@ -46,9 +32,8 @@ class Decider:
 
     def __init__(self, settings: NotifySettings, names: Sequence[str], link: Link | None = None) -> None:
         self.timing = Timing(settings.debounce, settings.repeat)
-        self._routes: Mapping[str, Route] = routes(settings, tuple(names))
+        self.posting = Posting(settings, names)
         self._where = zone(settings.timezone)
-        self._quiet = QuietHours.of(settings.quiet_hours, self._where)
         self._max_age = settings.max_age
         self._morning = _time_of_day(settings.digest_at)
         self._link = link
@@ -69,7 +54,7 @@ class Decider:
     def _take(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
         backup_digest.note(connection, event)
         subject = subject_of(event)
-        if not (subject.bad or subject.well or any(route.wants(event) for route in self._routes.values())):
+        if not (subject.bad or subject.well or any(route.wants(event) for route in self.posting.routes.values())):
             return
         event = notices.bounded(event)
         spared = next((s for s in silences.active(connection, now) if s.covers(event)), None)
@@ -121,9 +106,9 @@ class Decider:
         if self._morning is not None and backup_digest.is_good(event):
             return
         notice = notices.of_event(event, "", link=self._link)
-        for route in self._routes.values():
+        for route in self.posting.routes.values():
             if route.wants(event):
-                self._deliver(connection, route, notice, it)
+                self.posting.deliver(connection, route, notice, it)
 
     def _restart(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
         """After the restart itself is told: what it takes along is not."""
@@ -147,62 +132,16 @@ class Decider:
         if connection.execute("SELECT 1 FROM notices WHERE id = ?", [notice.id]).fetchone():
             notice = notices.by_clock(notice, it.now)
         told = deliveries.told(connection, incident.id)
-        for name, route in self._routes.items():
+        for name, route in self.posting.routes.items():
             if word.kind == "recovery":
                 if (before := told.get(name)) is not None:
-                    self._end(connection, route, notice, before, it, woken=incident.severity == "critical")
+                    self.posting.end(connection, route, notice, before, it, woken=incident.severity == "critical")
             elif not route.wants(word.event):
                 continue
             elif name not in told:
-                self._deliver(connection, route, replace(notice, kind="event"), it)
+                self.posting.deliver(connection, route, replace(notice, kind="event"), it)
             elif word.kind != "update" or word.louder or route.routing.updates == "update":
-                self._deliver(connection, route, notice, it)
-
-    def _end(
-        self,
-        connection: sqlite3.Connection,
-        route: Route,
-        notice: Notice,
-        told: deliveries.Told,
-        it: Circumstance,
-        *,
-        woken: bool,
-    ) -> None:
-        """Whoever was told of the problem is told of its end; where that still waits for a digest, there."""
-        if told.state == deliveries.HELD:
-            hold, next_at = told.hold, told.next_at
-            deliveries.add(connection, notice, route.name, it.now, hold=hold, next_at=next_at)
-            return
-        self._deliver(connection, route, notice, replace(it, silence=""), woken=woken)
-
-    def _deliver(
-        self, connection: sqlite3.Connection, route: Route, notice: Notice, it: Circumstance, *, woken: bool = False
-    ) -> None:
-        hold, next_at = self._hold(connection, route, notice, it, woken=woken)
-        deliveries.add(connection, notice, route.name, it.now, kind=notice.kind, hold=hold, next_at=next_at)
-
-    def _hold(
-        self, connection: sqlite3.Connection, route: Route, notice: Notice, it: Circumstance, *, woken: bool
-    ) -> tuple[str, float | None]:
-        """Why it waits for a digest, and until when."""
-        if it.silence:
-            return f"silence {it.silence}", None
-        critical = notice.severity == "critical" or woken
-        if it.late:
-            return self._collected(connection, route, "late", it.now + COLLECT)
-        if self._quiet and not critical and (until := self._quiet.until(it.now)):
-            return "quiet", until
-        limit = route.routing.rate_limit
-        waiting = deliveries.waiting_until(connection, route.name, "flood") if not critical else None
-        if waiting is not None:
-            return "flood", waiting
-        count = deliveries.made_since(connection, route.name, it.now - MINUTE, critical=critical) if limit else 0
-        return ("flood", it.now + MINUTE) if limit and count >= limit else ("", None)
-
-    @staticmethod
-    def _collected(connection: sqlite3.Connection, route: Route, hold: str, until: float) -> tuple[str, float]:
-        waiting = deliveries.waiting_until(connection, route.name, hold)
-        return hold, until if waiting is None else waiting
+                self.posting.deliver(connection, route, notice, it)
 
     # --- the clock ---------------------------------------------------------------------------------------------------
 
@@ -229,25 +168,7 @@ class Decider:
 
     def _digest(self, connection: sqlite3.Connection, notifier: str, hold: str, now: float) -> None:
         rows = deliveries.held(connection, hold, notifier)
-        self._fold(connection, notifier, hold, rows, now)
-
-    def _fold(
-        self, connection: sqlite3.Connection, notifier: str, why: str, rows: Sequence[tuple[int, str, str]], now: float
-    ) -> None:
-        """One notice for these. A single one goes as it is, and at night only what is critical goes."""
-        seqs = [row[0] for row in rows]
-        read = (deliveries.read(connection, identity) for _, _, identity in rows)
-        found = [notice for notice in read if notice]
-        until = self._quiet.until(now) if self._quiet else None
-        if until and all(notice.severity != "critical" for notice in found):
-            return deliveries.postpone(connection, seqs, "quiet", until)
-        reason = why.split(" ", 1)[0]
-        if len(rows) == 1 and reason != "silence":
-            return deliveries.release(connection, seqs, now)
-        identity = notices.own_id("digest", notifier, why, rows[0][0])
-        if found:
-            deliveries.add(connection, notices.digest(reason, identity, found, now), notifier, now)
-        return deliveries.settle(connection, seqs, deliveries.FOLDED, now, identity)
+        self.posting.fold(connection, notifier, hold, rows, now)
 
     def _after(self, connection: sqlite3.Connection, identity: str, now: float) -> None:
         """A silence is over: what it held back is told if it is still wrong."""
@@ -264,7 +185,7 @@ class Decider:
                 over.append(row[0])
         deliveries.settle(connection, over, deliveries.DROPPED, now)
         for notifier, kept in still.items():
-            self._fold(connection, notifier, hold, kept, now)
+            self.posting.fold(connection, notifier, hold, kept, now)
         silences.forget(connection, identity)
 
     def _good_morning(self, connection: sqlite3.Connection, now: float, guests: Iterable[GuestState]) -> None:
@@ -277,32 +198,9 @@ class Decider:
             return
         notice = backup_digest.morning(planned, backup_digest.tallies(connection), guests, now)
         if notice is not None:
-            self.say(connection, notice, [name for name, r in self._routes.items() if r.concerns(_BACKUPS)], now)
-
-    # --- messages ----------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def say(connection: sqlite3.Connection, notice: Notice, notifiers: Iterable[str], now: float) -> None:
-        """To these, whatever their filters say."""
-        for name in notifiers:
-            deliveries.add(connection, notice, name, now)
-
-    def refused(self, connection: sqlite3.Connection, notifier: str, reason: str, now: float) -> None:
-        """A notifier was refused for good: the others tell it, once until it works again."""
-        if value(connection, TROUBLE + notifier) is not None:
-            return
-        set_value(connection, TROUBLE + notifier, reason)
-        identity = notices.own_id("refused", notifier, now)
-        text = f"{reason}\nWhat it refused is kept: `mqtt-bridge deliveries --parked`."
-        notice = notices.message(identity, f"Notifier {notifier} is refused by its service", text, "error", now)
-        for route in self._routes.values():
-            if route.name != notifier:
-                self._deliver(connection, route, notice, Circumstance(now))
-
-    @staticmethod
-    def works(connection: sqlite3.Connection, notifier: str) -> None:
-        """It told something: the next refusal is news again."""
-        connection.execute("DELETE FROM notifying WHERE name = ?", [TROUBLE + notifier])
+            self.posting.say(
+                connection, notice, [name for name, r in self.posting.routes.items() if r.concerns(_BACKUPS)], now
+            )
 
     @staticmethod
     def acknowledge(connection: sqlite3.Connection, which: str, by: str, now: float) -> Incident | None:
@@ -314,17 +212,12 @@ class Decider:
             incident_book.save(connection, incident, now)
         return incident
 
-    @staticmethod
-    def trouble(connection: sqlite3.Connection, notifier: str) -> str:
-        """Why it was refused, if that was its last word before a restart; else empty."""
-        return value(connection, TROUBLE + notifier) or ""
-
     # --- tidying up --------------------------------------------------------------------------------------------------
 
     def begin(self, connection: sqlite3.Connection, now: float) -> None:
         """At the start: what waits for a notifier that is gone waits no more, nor what a wrong clock put off."""
         deliveries.not_later(connection, now + AHEAD, now)
-        deliveries.give_up_others(connection, self._routes, now)
+        deliveries.give_up_others(connection, self.posting.routes, now)
 
     @staticmethod
     def tidy(connection: sqlite3.Connection, now: float) -> None:
@@ -333,39 +226,6 @@ class Decider:
         incident_book.forget_old(connection, now)
         deliveries.forget_old(connection, now)
         backup_digest.forget_old(connection, now)
-
-
-def alone(connection: sqlite3.Connection, work: Callable[[], None]) -> bool:
-    """Whether it could be done. A fault of ours over one event must not silence the next: then it is as if not begun.
-
-    Errors of the file itself are not ours: they are raised.
-    """
-    connection.execute("SAVEPOINT alone")
-    try:
-        work()
-    except (sqlite3.OperationalError, sqlite3.NotSupportedError, sqlite3.InternalError):
-        raise
-    except Exception as error:
-        if type(error) is sqlite3.DatabaseError:  # damaged
-            raise
-        log.exception("Something could not be decided; it is left out")
-        connection.execute("ROLLBACK TO alone")
-        done = False
-    else:
-        done = True
-    connection.execute("RELEASE alone")
-    return done
-
-
-def value(connection: sqlite3.Connection, name: str) -> str | None:
-    """A single value of ours."""
-    row = connection.execute("SELECT value FROM notifying WHERE name = ?", [name]).fetchone()
-    return row[0] if row else None
-
-
-def set_value(connection: sqlite3.Connection, name: str, text: str) -> None:
-    """Keep it."""
-    connection.execute("INSERT OR REPLACE INTO notifying VALUES (?, ?)", [name, text])
 
 
 def _time_of_day(text: str) -> int | None:

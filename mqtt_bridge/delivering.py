@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mqtt_bridge import deliveries
-from mqtt_bridge.deciding import Decider
 from mqtt_bridge.deliveries import Due
 from mqtt_bridge.intake import JournalError
 from mqtt_bridge.journal import Journal
 from mqtt_bridge.notifiers.notice import LaterError, Notifier, RefusedError, Sent
+from mqtt_bridge.posting import Posting
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ class Backoff:
 class Worker:
     """`run` it, supervised. `problem` is what is wrong at present: cause and cure; empty while all is well."""
 
-    def __init__(self, notifier: Notifier, journal: Journal, decider: Decider, backoff: Backoff | None = None) -> None:
+    def __init__(self, notifier: Notifier, journal: Journal, posting: Posting, backoff: Backoff | None = None) -> None:
         self.name = notifier.name
         self.problem = ""
         self.sent = 0
         self._notifier = notifier
         self._journal = journal
-        self._decider = decider
+        self._posting = posting
         self._backoff = backoff or Backoff()
         self._failures = 0  # in a row
         self._news = asyncio.Event()
@@ -60,7 +60,7 @@ class Worker:
     async def run(self) -> None:
         """Until cancelled."""
         async with self._notifier:
-            self.problem = await self._journal.db.read(lambda c: self._decider.trouble(c, self.name))
+            self.problem = await self._journal.db.read(lambda c: self._posting.trouble(c, self.name))
             while True:
                 self._news.clear()
                 try:
@@ -110,7 +110,7 @@ class Worker:
         def mark(connection: sqlite3.Connection) -> None:
             now = time.time()
             deliveries.sent(connection, due.seq, now, sent.ref, sent.answer)
-            self._decider.works(connection, self.name)
+            self._posting.works(connection, self.name)
             if back:
                 deliveries.hasten(connection, self.name, now)
 
@@ -121,7 +121,7 @@ class Worker:
 
         def mark(connection: sqlite3.Connection) -> None:
             deliveries.park(connection, due.seq, time.time(), reason)
-            self._decider.refused(connection, self.name, reason, time.time())
+            self._posting.refused(connection, self.name, reason, time.time())
 
         log.error("%s was refused: %s", self.name, reason)
         await self._mark(mark)

@@ -92,7 +92,7 @@ class Notify:
         self._client_id = client_id
         self._guests = guests
         self._decider = Decider(settings, [notifier.name for notifier in notifiers], link)
-        self._workers = [Worker(one, journal, self._decider, self._tuning.backoff) for one in notifiers]
+        self._workers = [Worker(one, journal, self._decider.posting, self._tuning.backoff) for one in notifiers]
         self._arrived: deque[Message] = deque()
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
@@ -239,7 +239,7 @@ class Notify:
         wanted = list(dict.fromkeys(notifiers)) if notifiers is not None else sorted(known)
         if unknown := [name for name in wanted if name not in known]:
             raise KeyError(unknown[0])
-        await self._journal.db.write(lambda c: self._decider.say(c, notice, wanted, time.time()))
+        await self._journal.db.write(lambda c: self._decider.posting.say(c, notice, wanted, time.time()))
         self._wake()
         with suppress(TimeoutError):
             async with asyncio.timeout(WITHIN):

@@ -180,15 +180,15 @@ def test_no_digest_wakes_anybody_unless_something_in_it_is_critical() -> None:
 
 def test_a_refusal_is_told_by_the_others_but_not_at_night() -> None:
     it = desk("A", "B", "C", quiet_hours="11:00-13:00")
-    it.decider.refused(it.connection, "A", "wrong token", it.now)
-    it.decider.refused(it.connection, "A", "wrong token", it.now)
-    it.decider.refused(it.connection, "B", "gone", it.now)
+    it.decider.posting.refused(it.connection, "A", "wrong token", it.now)
+    it.decider.posting.refused(it.connection, "A", "wrong token", it.now)
+    it.decider.posting.refused(it.connection, "B", "gone", it.now)
     assert [it.words(name) for name in "ABC"] == [[], [], []]
     it.later(3610, 10)
     assert [[kind for kind, _ in it.words(name)] for name in "ABC"] == [["message"], ["message"], ["digest"]]
-    assert it.decider.trouble(it.connection, "A") == "wrong token"
-    it.decider.works(it.connection, "A")
-    assert it.decider.trouble(it.connection, "A") == ""
+    assert it.decider.posting.trouble(it.connection, "A") == "wrong token"
+    it.decider.posting.works(it.connection, "A")
+    assert it.decider.posting.trouble(it.connection, "A") == ""
 
 
 def test_a_notifier_that_is_switched_off_gets_nothing_later() -> None:
