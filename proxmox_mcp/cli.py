@@ -106,9 +106,11 @@ def _looking(commands: Commands) -> None:
         commands,
         "check",
         "proxmox_mcp.commands:check",
-        "test what is configured: hosts, TLS, tokens, privileges, the broker, each listener",
+        "test what is configured: hosts, TLS, tokens, privileges, the broker, each listener and notifier",
         "A line each, with the cause and the cure. Exit code 0 only if all that is enabled works.",
+        "  proxmox-mcp check\n  proxmox-mcp check --send-test      also tells a test through each notifier",
     )
+    check.add_argument("--send-test", action="store_true", help="send one test notice through each enabled notifier")
     check.add_argument("--json", action="store_true", help="print findings for machines")
     watch = _add(
         commands,

@@ -12,11 +12,11 @@ from mqtt_bridge.settings import load
 
 
 async def check(arguments: argparse.Namespace) -> int:
-    """`proxmox-mcp check [--json]`: 0 only if everything that is enabled works."""
+    """`proxmox-mcp check [--send-test] [--json]`: 0 only if everything that is enabled works."""
     from proxmox_mcp import check as checks  # noqa: PLC0415 -- each command imports what it needs
 
     settings = load(os.environ, arguments.env_file)
-    findings = await checks.run_checks(settings)
+    findings = await checks.run_checks(settings, send_test=getattr(arguments, "send_test", False))
     print(checks.to_json(findings) if getattr(arguments, "json", False) else checks.render(findings))
     return 0 if checks.passed(findings) else 1
 

@@ -76,6 +76,15 @@ class AppriseNotifier:
             return Outcome("later", f"no answer within {self._whole:g} seconds")
 
 
+def understood(settings: AppriseSettings) -> dict[str, str]:
+    """Of each URL which service Apprise takes it for, "" for none. Slow: for a thread. Raises ImportError."""
+    import apprise  # noqa: PLC0415
+
+    urls = _split(settings.urls.reveal() if settings.urls else "")
+    found = {name: apprise.Apprise.instantiate(url) for name, url in urls.items()}
+    return {name: str(service.service_name) if service else "" for name, service in found.items()}
+
+
 def _split(urls: str) -> dict[str, str]:
     """By what they are called: `1 (discord)`."""
     found = [url for url in _NEXT.split(urls.strip().strip(",")) if url]

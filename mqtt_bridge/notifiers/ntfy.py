@@ -48,7 +48,7 @@ class NtfyNotifier(OverHttp):
 
     def __init__(self, settings: NtfySettings) -> None:
         self._url = settings.server_url.strip().rstrip("/") + "/"
-        self._topic = settings.topic
+        self._topic = settings.topic.reveal() if settings.topic else ""
         self._token = settings.token.reveal() if settings.token else ""
         self._http = Http(SERVICE, secrets=(self._token, self._topic), verify=settings.verify)
 

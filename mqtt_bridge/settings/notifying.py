@@ -53,7 +53,7 @@ class GotifyOutSettings:
 @dataclass(frozen=True)
 class NtfySettings:
     server_url: str = "https://ntfy.sh"
-    topic: str = ""
+    topic: Secret | None = None
     token: Secret | None = None
     verify: bool = True
 

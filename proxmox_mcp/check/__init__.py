@@ -18,6 +18,8 @@ from proxmox_mcp.check.in_smtp import check_smtp
 from proxmox_mcp.check.in_syslog import check_syslog
 from proxmox_mcp.check.in_webhook import check_webhook
 from proxmox_mcp.check.local import check_port, check_settings, check_state_dir
+from proxmox_mcp.check.out_look import check_notifiers
+from proxmox_mcp.check.out_test import send_tests
 
 __all__ = ["Finding", "passed", "render", "run_checks", "to_json"]
 
@@ -37,10 +39,12 @@ CHECKS: tuple[Callable[[Settings, float], Awaitable[list[Finding]]], ...] = (
     check_webhook,
     check_discord,
     check_metrics,
+    check_notifiers,
 )
 
 
-async def run_checks(settings: Settings, *, limit: float = LIMIT) -> list[Finding]:
-    """Everything at once; the findings in the order of CHECKS."""
+async def run_checks(settings: Settings, *, limit: float = LIMIT, send_test: bool = False) -> list[Finding]:
+    """Everything at once; the findings in the order of CHECKS. With `send_test` each notifier tells one, last."""
     found = await asyncio.gather(*(check(settings, limit) for check in CHECKS))
-    return [finding for findings in found for finding in findings]
+    tests = await send_tests(settings) if send_test else []
+    return [*(finding for findings in found for finding in findings), *tests]

@@ -44,7 +44,7 @@ def gotify(server: Any, *, verify: bool = True, token: str = GOTIFY_TOKEN, **_: 
 
 
 def ntfy(server: Any, *, verify: bool = True, topic: str = "homelab", token: str = NTFY_TOKEN, **_: Any) -> Notifier:
-    return NtfyNotifier(NtfySettings(server.url, topic, Secret(token), verify))
+    return NtfyNotifier(NtfySettings(server.url, Secret(topic), Secret(token), verify))
 
 
 def webhook(server: Any, *, verify: bool = True, ca_file: Path | None = None, secret: str = SIGNS) -> Notifier:

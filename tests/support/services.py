@@ -222,6 +222,8 @@ class DiscordServer(Server):
 
     async def handle(self, asked: Asked) -> web.StreamResponse:
         message = asked.path.partition("/messages/")[2]
+        if asked.method == "GET" and not self._unknown(asked.path):
+            return web.json_response({"id": "223704706495545344", "type": 1, "name": "Proxmox", "channel_id": "1"})
         if wrong := self._wrong(asked, message):
             return refusal(*wrong)
         self.bucket -= 1
@@ -236,15 +238,20 @@ class DiscordServer(Server):
         return web.json_response({"id": message, **asked.json}, headers=headers)
 
     def _wrong(self, asked: Asked, message: str) -> tuple[int, Any] | None:
-        found = re.fullmatch(r"/api/webhooks/(\d+)/([\w-]+)(?:/messages/(\d+))?", asked.path)
-        if not found or found[1] != "223704706495545344":
-            return 404, {"message": "Unknown Webhook", "code": 10015}
-        if found[2] != DISCORD_TOKEN:
-            return 401, {"message": "Invalid Webhook Token", "code": 50027}
+        if unknown := self._unknown(asked.path):
+            return unknown
         if wrong := discord_errors(asked.json):
             return 400, {"message": "Invalid Form Body", "code": 50035, "errors": _form_errors(wrong)}
         if asked.method == "PATCH" and message not in self.messages:
             return 404, {"message": "Unknown Message", "code": 10008}
+        return None
+
+    def _unknown(self, path: str) -> tuple[int, Any] | None:
+        found = re.fullmatch(r"/api/webhooks/(\d+)/([\w-]+)(?:/messages/(\d+))?", path)
+        if not found or found[1] != "223704706495545344":
+            return 404, {"message": "Unknown Webhook", "code": 10015}
+        if found[2] != DISCORD_TOKEN:
+            return 401, {"message": "Invalid Webhook Token", "code": 50027}
         return None
 
     def limited(self, after: float, *, header: bool = True) -> web.Response:
@@ -266,6 +273,8 @@ class GotifyServer(Server):
     messages: list[Any] = field(default_factory=list)
 
     async def handle(self, asked: Asked) -> web.StreamResponse:
+        if asked.path == f"{self.base}/health" and asked.method == "GET":
+            return web.json_response({"health": "green", "database": "green"})
         if asked.path != f"{self.base}/message" or asked.method != "POST":
             return self._error(404, "page not found")
         if asked.headers.get("X-Gotify-Key") != GOTIFY_TOKEN:
@@ -303,7 +312,8 @@ class NtfyServer(Server):
 
     async def handle(self, asked: Asked) -> web.StreamResponse:
         if asked.path != "/" or asked.method not in {"POST", "PUT"}:
-            return self._error(404, 40401, "page not found")
+            health = asked.path == "/v1/health" and asked.method == "GET"
+            return web.json_response({"healthy": True}) if health else self._error(404, 40401, "page not found")
         if asked.headers.get("Authorization") != f"Bearer {NTFY_TOKEN}":
             return self._error(403, 40301, "forbidden")
         if len(asked.body) > 2 * self.size_limit:
