@@ -3,16 +3,20 @@
 import time
 from pathlib import Path
 
+from mqtt_bridge.model import Event
 from mqtt_bridge.notifiers.discord import DiscordNotifier
 from mqtt_bridge.notifiers.notice import Notifier
 from mqtt_bridge.notifiers.webhook import WebhookNotifier
-from mqtt_bridge.pages import Pages
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings.notifying import DiscordOutSettings, WebhookOutSettings
 from tests.notify.making import event
 from tests.notify.parts import running, until
 from tests.support.mosquitto import Mosquitto
 from tests.support.services import CUT, DiscordServer, Receiver
+
+
+def page(happened: Event) -> str:
+    return f"https://pve1.lan:8006/#v1:0:=node%2F{happened.node}"
 
 
 async def test_an_incident_from_its_first_report_to_its_end(tmp_path: Path) -> None:
@@ -24,8 +28,7 @@ async def test_an_incident_from_its_first_report_to_its_end(tmp_path: Path) -> N
         ]
         discord.faults.append(discord.limited(0.2))
         receiver.faults += [CUT, 503]
-        pages = Pages({"lab": "https://pve1.lan:8006"})
-        async with running(tmp_path / "j.db", broker.options, {}, notifiers=notifiers, link=pages, debounce=0.05) as (
+        async with running(tmp_path / "j.db", broker.options, {}, notifiers=notifiers, link=page, debounce=0.05) as (
             journal,
             notify,
         ):
@@ -44,15 +47,3 @@ async def test_an_incident_from_its_first_report_to_its_end(tmp_path: Path) -> N
     assert [notice["kind"] for notice in told[2:]] == ["event", "update", "recovery"]
     assert {notice["incident"] for notice in told} == {"i"}
     assert {notice["url"] for notice in told} == {"https://pve1.lan:8006/#v1:0:=node%2Fpve3"}
-
-
-def test_pages_of_proxmox() -> None:
-    pages = Pages({"lab": "https://h:8006"}, lambda _, vmid: "lxc" if vmid == 200 else None)
-    assert pages(event("guest.oom", guest=200)) == "https://h:8006/#v1:0:=lxc%2F200"
-    assert pages(event("guest.oom", guest=100, metadata={"type": "qemu"})) == "https://h:8006/#v1:0:=qemu%2F100"
-    assert pages(event("guest.oom", guest=100)) == "https://h:8006/#v1:0:=node%2Fpve1"
-    assert (
-        pages(event("storage.offline", metadata={"storage": "a b"})) == "https://h:8006/#v1:0:=storage%2Fpve1%2Fa%20b"
-    )
-    assert pages(event("quorum.lost", node=None)) == "https://h:8006/"
-    assert pages(event("node.offline", site="unassigned")) is None
