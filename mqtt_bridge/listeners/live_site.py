@@ -13,7 +13,7 @@ from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.listeners.live_log import LogWatch
 from mqtt_bridge.listeners.live_memory import GuestKnown, Memory
 from mqtt_bridge.listeners.live_tasks import TaskFollower
-from mqtt_bridge.model import GuestState
+from mqtt_bridge.model import GuestState, GuestStatus
 from mqtt_bridge.proxmox import guests as guest_book
 from mqtt_bridge.proxmox.backup_server import BackupServerInventory
 from mqtt_bridge.proxmox.changes import (
@@ -46,6 +46,13 @@ LOOK = 1.0
 AnyInventory = Inventory | BackupServerInventory
 
 
+def _as_told(new: GuestState, known: GuestKnown | None) -> GuestState:
+    """Until its details are read, after each start of ours, a paused VM looks like one that runs."""
+    if known is None or (known.status, new.status, new.details_at) != ("paused", "running", None):
+        return new
+    return new.model_copy(update={"status": known.status})
+
+
 class SiteWatch:
     """`run` it."""
 
@@ -58,6 +65,7 @@ class SiteWatch:
         self._waiting: deque[Change] = deque()
         self._wake = asyncio.Event()
         self._lost = 0
+        self._unread: set[int] = set()  # guests of the very first start whose details had not been read
         self._follower: TaskFollower | None = None
 
     async def run(self, intake: Intake) -> None:
@@ -177,7 +185,8 @@ class SiteWatch:
                 return
 
     def _guest(self, change: GuestChanged, *, away: bool = False, sure: bool = True) -> Iterator[Report]:
-        new, known = change.new, self.memory.guest(change.new.vmid)
+        known = self.memory.guest(change.new.vmid)
+        new = change.new if change.was == "paused" else _as_told(change.new, known)
         status = new.status if new.status != "unknown" else known.status if known else "unknown"
         ha = new.ha_state or ""
         if known is None:
@@ -188,7 +197,7 @@ class SiteWatch:
         self.memory.set_guest(new.vmid, replace(known, status=status, node=new.node, ha=ha))
         if new.node != known.node:
             yield live_words.guest_moved(self.site, new, known.node, self._move(new), change.at, away=away)
-        was, why = known.status, change.why
+        was, why = self._was(new, known), change.why
         if why is None and new.status == "running":
             why = self._start(new, change.at)
             was = "suspended" if why and why.detail == "qmresume" and was == "stopped" else was
@@ -198,6 +207,13 @@ class SiteWatch:
         told = live_words.ha_service(self.site, new, known.ha, ha, change.at)
         if told is not None:
             yield told
+
+    def _was(self, new: GuestState, known: GuestKnown) -> GuestStatus:
+        """What it was before. A pause that the first reading of details finds is older than our very first start."""
+        if new.details_at is None or new.vmid not in self._unread:
+            return known.status
+        self._unread.discard(new.vmid)
+        return new.status if new.status == "paused" else known.status
 
     def _start(self, guest: GuestState, at: float) -> Why | None:
         """The task that has just started it, if one has."""
@@ -216,6 +232,8 @@ class SiteWatch:
         """The very first start: what is, is taken in silence; only what is full or broken at present is told."""
         for index, guest in enumerate(now.guests):
             self.memory.set_guest(guest.vmid, GuestKnown(guest.status, guest.node, guest.ha_state or ""))
+            if guest.details_at is None:
+                self._unread.add(guest.vmid)
             if index % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
         self.memory.set_fact("complete", "1" if now.complete else "")
@@ -247,6 +265,7 @@ class SiteWatch:
 
     def _compared_guest(self, guest: GuestState, at: float, *, away: bool, created: bool) -> Iterator[Report]:
         known = self.memory.guest(guest.vmid)
+        guest = _as_told(guest, known)
         if known is None:
             yield from self._guest(GuestChanged(None, guest, at, created=created), away=away)
             return

@@ -107,6 +107,23 @@ async def test_a_pause_and_its_end(seen: Bench) -> None:
     await seen.told("guest.resumed", guest.vmid)
 
 
+async def test_a_pause_from_before_is_not_told_at_each_start(lab: Lab) -> None:
+    """A fresh inventory sees the VM run; only the details, read a moment later, say that it is paused."""
+    async with bench(lab) as made:
+        vmid = made.guest().vmid
+    lab.fault("guest-pause", vmid)
+    taken = None
+    for _ in ("the very first start", "a restart"):
+        async with bench(lab, details=True) as made, made.watching(taken):
+            await made.until(lambda: made.inventory.guests.records[vmid].known == "paused")
+            await made.polls(2)
+            taken = made.taken
+            assert [k for k in taken.kinds if k.startswith("guest.")] == []
+    async with bench(lab, details=True) as made, made.watching(taken):
+        await made.act(lab.world.guests[vmid], "resume")
+        await made.told("guest.resumed", vmid)
+
+
 async def test_migration(seen: Bench) -> None:
     guest, before = seen.guest(), seen.guest().node
     target = next(n for n in seen.lab.world.nodes if n != before)
