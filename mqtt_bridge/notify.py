@@ -8,18 +8,17 @@ import asyncio
 import logging
 import sqlite3
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 from pydantic import ValidationError
 
-from mqtt_bridge import catching_up, deliveries, incident_book, notices, silences
+from mqtt_bridge import catching_up, deliveries, incident_book, silences
 from mqtt_bridge.broker_options import Session
 from mqtt_bridge.bus import DurableBus, Message, OnMessages
 from mqtt_bridge.deciding import Decider
@@ -28,6 +27,7 @@ from mqtt_bridge.errors import BrokerError, BrokerRefusedError
 from mqtt_bridge.incidents import Incident
 from mqtt_bridge.intake import JournalError
 from mqtt_bridge.journal import Journal
+from mqtt_bridge.messages import Messages, Outcome
 from mqtt_bridge.model import Event, GuestState, Severity
 from mqtt_bridge.notices import Link
 from mqtt_bridge.notifiers.notice import Notice, Notifier
@@ -44,7 +44,6 @@ TICK = 1.0
 TIDY = 3600.0
 PAUSE = 1.0  # seconds before a journal that failed is tried again
 WAITING = 10_000  # messages that wait for the journal; more of those that the broker does not keep are dropped
-WITHIN = 20.0  # seconds that `tell` waits for the services' answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,6 @@ class Tuning:
 
     patience: float = 15
     backoff: Backoff = field(default_factory=Backoff)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a message at one notifier."""
-
-    status: Literal["delivered", "waiting", "refused"]
-    detail: str = ""
 
 
 class Notify:
@@ -95,7 +86,7 @@ class Notify:
         self._workers = [Worker(one, journal, self._decider.posting, self._tuning.backoff) for one in notifiers]
         self._arrived: deque[Message] = deque()
         self._news = asyncio.Event()
-        self._changed = asyncio.Event()
+        self.messages = Messages(journal, self._decider.posting, [w.name for w in self._workers], self._wake)
         self._listening = False
         self._refusal = ""
         self._stack = AsyncExitStack()
@@ -225,51 +216,19 @@ class Notify:
     def _wake(self) -> None:
         for worker in self._workers:
             worker.wake()
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self.messages.changed()
 
     # --- what others ask for -----------------------------------------------------------------------------------------
 
     async def tell(self, notice: Notice, notifiers: Iterable[str] | None = None) -> Mapping[str, Outcome]:
-        """Tell this, whatever the filters say, and wait a while for what the services answer.
-
-        A name that is no enabled notifier raises KeyError.
-        """
-        known = {worker.name for worker in self._workers}
-        wanted = list(dict.fromkeys(notifiers)) if notifiers is not None else sorted(known)
-        if unknown := [name for name in wanted if name not in known]:
-            raise KeyError(unknown[0])
-        await self._journal.db.write(lambda c: self._decider.posting.say(c, notice, wanted, time.time()))
-        self._wake()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WITHIN):
-                await self._answered(notice.id)
-        outcomes = await self._outcomes(notice.id)
-        return {name: outcomes[name] for name in wanted}
-
-    async def _answered(self, notice: str) -> None:
-        """Until each notifier has tried once."""
-        while True:
-            changed = self._changed
-            outcomes = await self._outcomes(notice)
-            if all(outcome.detail or outcome.status != "waiting" for outcome in outcomes.values()):
-                return
-            await changed.wait()
-
-    async def _outcomes(self, notice: str) -> dict[str, Outcome]:
-        sql = "SELECT notifier, state, answer FROM deliveries WHERE notice = ?"
-        rows = await self._journal.rows(sql, [notice])
-        status: Mapping[int, Literal["delivered", "refused"]] = {
-            deliveries.SENT: "delivered",
-            deliveries.PARKED: "refused",
-        }
-        return {name: Outcome(status.get(state, "waiting"), answer) for name, state, answer in rows}
+        """See Messages."""
+        return await self.messages.tell(notice, notifiers)
 
     async def message(
         self, title: str, text: str, severity: Severity = "info", *, site: str = "", only: Iterable[str] | None = None
     ) -> Mapping[str, Outcome]:
-        """What somebody has to say."""
-        return await self.tell(notices.message(str(uuid.uuid4()), title, text, severity, time.time(), site), only)
+        """See Messages."""
+        return await self.messages.send(title, text, severity, site=site, only=only)
 
     async def silence(  # noqa: PLR0917 -- what a silence is made of
         self, scope: Scope, site: str, target: str, length: float, reason: str = "", by: str = ""
