@@ -133,9 +133,17 @@ async def test_what_the_broker_forgot_is_read_in_the_journal(
     async with Journal(path) as journal:
         await journal.commit([lost := now("guest.agent.timeout", guest=7)], {})
         await journal.published([1])
-    async with running(path, mosquitto.options, ports(services)):
+    patient = quick(patience=60)
+    async with running(path, mosquitto.options, ports(services), publishes=False, tuning=patient) as (journal, notify):
         await until(lambda: services["A"].got)
         assert services["A"].ids == [lost.id]
+        await mosquitto.kill()
+        await until(lambda: not notify.listening)
+        await journal.commit([again := now("guest.agent.timeout", guest=8)], {})
+        await journal.published([2])
+        await mosquitto.start()
+        await until(lambda: len(services["A"].got) == 2)
+        assert services["A"].ids == [lost.id, again.id], "after each new connection"
 
 
 async def test_what_the_broker_dropped_while_we_were_connected_is_found_a_little_later(
