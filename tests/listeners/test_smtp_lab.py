@@ -23,7 +23,8 @@ async def test_a_failed_backup_told_by_mail(api: Client) -> None:
     listener = SmtpListener(SmtpInSettings(port=0, username="pve", password=Secret("s3cret"), recipients=("events@*",)))
     async with listening(listener, intake):
         await until(lambda: intake.good)
-        told = {name.replace("-", "__"): value for name, value in re.findall(r"--([a-z][a-z-]*) (\S+)", DOCS.read_text())}
+        found = re.findall(r"--([a-z][a-z-]*) (\S+)", DOCS.read_text())
+        told = {name.replace("-", "__"): value for name, value in found}
         ours = {"server": "127.0.0.1", "port": listener.port, "username": "pve", "password": "s3cret"}
         added = await api("POST", TARGET, **(told | ours))
         assert added.status == 200
