@@ -175,14 +175,14 @@ class Decider:
         hold = f"silence {identity}"
         rows = deliveries.held(connection, hold)
         bad = {one.id for one in incident_book.current(connection)}
-        still: dict[str, list[tuple[int, str, str]]] = {}
+        still: dict[str, list[deliveries.Held]] = {}
         over: list[int] = []
         for row in rows:
-            notice = deliveries.read(connection, row[2])
+            notice = deliveries.read(connection, row.notice)
             if notice and notice.incident in bad:
-                still.setdefault(row[1], []).append(row)
+                still.setdefault(row.notifier, []).append(row)
             else:
-                over.append(row[0])
+                over.append(row.seq)
         deliveries.settle(connection, over, deliveries.DROPPED, now)
         for notifier, kept in still.items():
             self.posting.fold(connection, notifier, hold, kept, now)

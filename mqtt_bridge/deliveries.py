@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from mqtt_bridge.filters import RANK
+from mqtt_bridge.model import SEVERITIES, Severity
 from mqtt_bridge.notifiers.notice import Notice, NoticeKind
 
 PENDING, SENT, PARKED, HELD, FOLDED, DROPPED = range(6)
@@ -86,9 +87,9 @@ def told(connection: sqlite3.Connection, incident: str) -> Mapping[str, Told]:
 
 def made_since(connection: sqlite3.Connection, notifier: str, since: float, *, critical: bool) -> int:
     """How many notices went to a notifier since then, critical ones or the others; digests do not count."""
-    sql = """SELECT count(*) FROM deliveries WHERE notifier = ? AND created_at > ? AND state < ? AND kind <> 'digest'
+    sql = """SELECT count(*) FROM deliveries WHERE notifier = ? AND created_at > ? AND state < 3 AND kind <> 'digest'
         AND (severity = ?) = ?"""
-    found = connection.execute(sql, [notifier, since, HELD, RANK["critical"], critical])
+    found = connection.execute(sql, [notifier, since, RANK["critical"], critical])
     return int(found.fetchone()[0])
 
 
@@ -179,22 +180,31 @@ def give_up_others(connection: sqlite3.Connection, notifiers: Iterable[str], now
 
 def holds_due(connection: sqlite3.Connection, now: float) -> list[tuple[str, str]]:
     """Notifier and hold of the digests that are due."""
-    sql = "SELECT DISTINCT notifier, hold FROM deliveries WHERE state = ? AND next_at <= ?"
-    return [(row[0], row[1]) for row in connection.execute(sql, [HELD, now])]
+    sql = "SELECT DISTINCT notifier, hold FROM deliveries WHERE state = 3 AND next_at <= ?"
+    return [(row[0], row[1]) for row in connection.execute(sql, [now])]
 
 
-def held(connection: sqlite3.Connection, hold: str, notifier: str | None = None) -> list[tuple[int, str, str]]:
-    """Row, notifier and notice of what is held for one reason, oldest first."""
-    sql = (
-        "SELECT seq, notifier, notice FROM deliveries WHERE state = ? AND hold = ? AND notifier = coalesce(?, notifier)"
-    )
-    return [(row[0], row[1], row[2]) for row in connection.execute(f"{sql} ORDER BY seq", [HELD, hold, notifier])]
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A row that waits for a digest."""
+
+    seq: int
+    notifier: str
+    notice: str
+    severity: Severity
+
+
+def held(connection: sqlite3.Connection, hold: str, notifier: str | None = None) -> list[Held]:
+    """What is held for one reason, oldest first."""
+    sql = "SELECT seq, notifier, notice, severity FROM deliveries WHERE state = 3 AND hold = ?"
+    rows = connection.execute(f"{sql} AND (? IS NULL OR notifier = ?) ORDER BY seq", [hold, notifier, notifier])
+    return [Held(seq, name, notice, SEVERITIES[severity]) for seq, name, notice, severity in rows]
 
 
 def waiting_until(connection: sqlite3.Connection, notifier: str, hold: str) -> float | None:
     """When the digest that this notifier collects for this reason is due; None: it collects none."""
-    sql = "SELECT min(next_at) FROM deliveries WHERE state = ? AND notifier = ? AND hold = ?"
-    found: float | None = connection.execute(sql, [HELD, notifier, hold]).fetchone()[0]
+    sql = "SELECT min(next_at) FROM deliveries WHERE state = 3 AND notifier = ? AND hold = ?"
+    found: float | None = connection.execute(sql, [notifier, hold]).fetchone()[0]
     return found
 
 

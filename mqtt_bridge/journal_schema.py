@@ -61,10 +61,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
             answer TEXT NOT NULL DEFAULT '',
             UNIQUE (notice, notifier)
         )""",
-        "CREATE INDEX deliveries_pending ON deliveries (notifier, next_at) WHERE state = 0",
-        "CREATE INDEX deliveries_held ON deliveries (hold, next_at) WHERE state = 3",
+        "CREATE INDEX deliveries_pending ON deliveries (notifier, seq, next_at) WHERE state = 0",
+        "CREATE INDEX deliveries_held ON deliveries (notifier, hold, next_at) WHERE state = 3",
         "CREATE INDEX deliveries_incident ON deliveries (incident, notifier, seq) WHERE incident <> ''",
-        "CREATE INDEX deliveries_created ON deliveries (notifier, created_at)",
+        "CREATE INDEX deliveries_made ON deliveries (notifier, created_at) WHERE state < 3",
         """CREATE TABLE silences (
             id TEXT PRIMARY KEY,
             scope TEXT NOT NULL,

@@ -1,8 +1,7 @@
 """Notices made of events, incidents, digests and our own messages: texts and facts, for every service alike."""
 
 import uuid
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from mqtt_bridge.account import seconds
@@ -114,19 +113,20 @@ _WHY = {
 }
 
 
-def digest(why: str, identity: str, notices: Sequence[Notice], now: float) -> Notice:
-    """One notice for several; those of one incident are one line."""
+def digest(why: str, identity: str, notices: Sequence[Notice], now: float, counts: Mapping[Severity, int]) -> Notice:
+    """One notice for several, the first of those that `counts` counts; those of one incident are one line."""
     by_incident: dict[str, list[Notice]] = {}
     for notice in notices:
         by_incident.setdefault(notice.incident or notice.id, []).append(notice)
     rows = list(by_incident.values())
-    worst: Severity = max((n.severity for n in notices), key=lambda s: RANK[s])
-    counts = Counter(notice.severity for notice in notices)
-    told = ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=lambda s: -RANK[s]))
+    order = sorted(counts, key=lambda s: -RANK[s])
+    told = ", ".join(f"{counts[s]} {s}" for s in order)
+    total = sum(counts.values())
     lines = [_line(row) for row in rows[:LINES]]
-    lines += [f"and {len(rows) - LINES} more"] if len(rows) > LINES else []
+    more = len(rows) - len(lines) + total - len(notices)
+    lines += [f"and {more} more"] if more else []
     sites = {notice.site for notice in notices}
-    count = len(rows) if why == "silence" else len(notices)
+    count = len(rows) if why == "silence" else total
     title = _WHY[why].format(count=count)
     one = why == "silence" and count == 1
     return Notice(
@@ -134,7 +134,7 @@ def digest(why: str, identity: str, notices: Sequence[Notice], now: float) -> No
         kind="digest",
         title=f"Still wrong after the silence: {rows[0][0].title}" if one else f"{title}: {told}",
         text="\n".join(lines),
-        severity=worst,
+        severity=order[0],
         at=utc(now) or "",
         site=sites.pop() if len(sites) == 1 else "",
         events=tuple(event for row in rows[:EVENTS] for event in row[-1].events[:1]),

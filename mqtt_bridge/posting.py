@@ -4,6 +4,7 @@ In the database's thread, inside a transaction of its caller.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from mqtt_bridge.settings.notifying import NotifySettings
 
 COLLECT = 10.0  # seconds in which late events gather for their digest
 MINUTE = 60.0
+READ = 1000  # notices that are read for a digest; the others are counted
 TROUBLE = "notifier refuses: "
 
 
@@ -81,21 +83,21 @@ class Posting:
         self.deliver(connection, route, notice, replace(it, silence=""), woken=woken)
 
     def fold(
-        self, connection: sqlite3.Connection, notifier: str, why: str, rows: Sequence[tuple[int, str, str]], now: float
+        self, connection: sqlite3.Connection, notifier: str, why: str, rows: Sequence[deliveries.Held], now: float
     ) -> None:
         """One notice for these. A single one goes as it is, and at night only what is critical goes."""
-        seqs = [row[0] for row in rows]
-        read = (deliveries.read(connection, identity) for _, _, identity in rows)
-        found = [notice for notice in read if notice]
+        seqs = [row.seq for row in rows]
+        counts = Counter(row.severity for row in rows)
         until = self._quiet.until(now) if self._quiet else None
-        if until and all(notice.severity != "critical" for notice in found):
+        if until and not counts["critical"]:
             return deliveries.postpone(connection, seqs, "quiet", until)
         reason = why.split(" ", 1)[0]
         if len(rows) == 1 and reason != "silence":
             return deliveries.release(connection, seqs, now)
-        identity = notices.own_id("digest", notifier, why, rows[0][0])
-        if found:
-            deliveries.add(connection, notices.digest(reason, identity, found, now), notifier, now)
+        identity = notices.own_id("digest", notifier, why, rows[0].seq)
+        read = (deliveries.read(connection, row.notice) for row in rows[:READ])
+        if found := [notice for notice in read if notice]:
+            deliveries.add(connection, notices.digest(reason, identity, found, now, counts), notifier, now)
         return deliveries.settle(connection, seqs, deliveries.FOLDED, now, identity)
 
     # --- messages ----------------------------------------------------------------------------------------------------

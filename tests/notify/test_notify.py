@@ -63,7 +63,7 @@ async def test_at_the_first_start_what_is_in_the_journal_is_history(
     tmp_path: Path, mosquitto: Mosquitto, services: dict[str, Service]
 ) -> None:
     async with Journal(tmp_path / "j.db") as journal:
-        await journal.commit([event("node.offline", at=time.time() - 86400)], {})
+        await journal.commit([event("node.offline", at=time.time() - 60)], {})
         await journal.published([1])
     async with running(tmp_path / "j.db", mosquitto.options, ports(services)) as (journal, _):
         await asyncio.sleep(2)
