@@ -14,6 +14,7 @@ _EXACT: Final[dict[str, _Entry]] = {
     "backup.covered": ("info", True),
     "backup.stale": ("warning", False),
     "backup.uncovered": ("warning", False),
+    "bridge.events.held": ("warning", None),
     "ceph.health.cleared": ("info", True),
     "ceph.health.warn": ("warning", False),
     "certificate.expiring": ("warning", False),

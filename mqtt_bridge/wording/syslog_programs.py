@@ -53,7 +53,7 @@ _NETWORKD: Final = Family(kernel.NETWORK)
 _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     (("pvedaemon pveproxy pvescheduler pve-guests qm pct pvesh vzdump pvesr pveum pveupdate pveam pvecm pvenode pvesm "
      "spiceproxy IPCC.xs QEMU task pvepw-logger qmrestore pve-lxc pmgdaemon proxmox-firewall"), _DAEMON),
-    ("qmeventd pvebanner pve-daily-update pveversion rrdcached pvefw-logger", Family((*_COMMON, *kernel.FIREWALL, *guests.CHATTER))),
+    ("qmeventd pvebanner pve-daily-update pveversion rrdcached pvefw-logger proxmox-mail-forward", Family((*_COMMON, *kernel.FIREWALL, *guests.CHATTER))),
     ("lxc-start lxc lxcfs lxc-monitord", Family((*guests.GUESTS, *_LXC))),
     ("pvestatd", _STATS),
     ("pve-firewall", _FIREWALL),
