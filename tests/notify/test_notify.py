@@ -185,6 +185,8 @@ async def test_a_service_that_asks_for_time_gets_it(
         services["A"].status = 200
         await asyncio.sleep(1.2)
         assert services["A"].requests == 1
+        asked = await journal.rows("SELECT max(next_at - first_at) FROM deliveries WHERE notifier = 'A'", [])
+        assert asked[0][0] >= 1.5, "a restart would not forget it"
         await until(lambda: len(services["A"].got) == 5)
 
 
