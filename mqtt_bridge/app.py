@@ -22,6 +22,7 @@ from mqtt_bridge.heartbeat import Heartbeat as HeartbeatPing
 from mqtt_bridge.links import Links
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
 from mqtt_bridge.notify import Notify
+from mqtt_bridge.notify_requests import NotifyRequests
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.actions import Actions
 from mqtt_bridge.proxmox.inventory import Inventory
@@ -83,6 +84,7 @@ class Bridge:
             stack.push_async_callback(self._say_offline)
             if self.settings.notify.enabled:
                 self.notify = await stack.enter_async_context(self._notifying())
+                self._serve_requests(self.notify)
             self.pollers.parts.start("broker", lambda: self._publish(previous))
             self.pollers.parts.start("bridge info", self._tell)
             if url := self.settings.notify.heartbeat_url:
@@ -145,6 +147,12 @@ class Bridge:
             link=Links(self.settings.sites),
             guests=lambda: (guest for site in world.sites for guest in world.guests(site)),
         )
+
+    def _serve_requests(self, notify: Notify) -> None:
+        """What others want to have told; for our own sites only."""
+        names, sites = self.pollers.retained.names, [s.slug for s in self.settings.sites]
+        requests = NotifyRequests(notify, self.events.journal, names, self.writer.bridge, sites)
+        self.pollers.parts.start("notify requests", lambda: requests.run(self.options))
 
     def _connection(self) -> Broker:
         names = self.pollers.retained.names

@@ -374,3 +374,35 @@ class BridgeInfo(Model):
     missing: tuple[MissingPrivilege, ...] = ()
     problems: tuple[str, ...] = ()
     limits: dict[str, int] = Field(default_factory=dict)
+
+
+class NotifyRequest(Model):
+    """Something to be told, as it comes in on `proxmox/<site>/notify`. Plain text is the message."""
+
+    title: str = Field(default="", description="at most 200 characters")
+    message: str = Field(description="at most 4000 characters")
+    severity: Severity = "info"
+    channels: tuple[str, ...] | None = Field(default=None, description="notifiers; null: all that are enabled")
+    id: str | None = Field(
+        default=None, description="names the answer's topic; the same id with the same text is told only once"
+    )
+    ts: str | None = Field(default=None, description="when it was sent; older than 60 s it is refused")
+    sender: str | None = Field(default=None, description="who says it, as shown")
+
+
+class ChannelOutcome(Model):
+    """What became of it at one notifier, with what the service answered."""
+
+    status: Literal["delivered", "waiting", "refused"]
+    detail: str = ""
+
+
+class NotifyResult(Model):
+    """The answer to a NotifyRequest. `repeated`: it was told before, and nothing was sent again."""
+
+    id: str | None = None
+    bridge: str
+    ok: bool = Field(description="every channel took it")
+    channels: dict[str, ChannelOutcome] = Field(default_factory=dict)
+    repeated: bool = False
+    error: str | None = None

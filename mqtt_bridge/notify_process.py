@@ -19,6 +19,7 @@ from mqtt_bridge.journal import FILE, Journal
 from mqtt_bridge.links import Links
 from mqtt_bridge.model import BridgeInfo, utc
 from mqtt_bridge.notify import Notify
+from mqtt_bridge.notify_requests import NotifyRequests
 from mqtt_bridge.presence import Presence
 from mqtt_bridge.settings import Settings
 from mqtt_bridge.settings.notify_rows import NOTIFIERS
@@ -68,6 +69,7 @@ class NotifyProcess:
             presence = await stack.enter_async_context(Presence(options, self.names, self.name, self.info))
             await stack.enter_async_context(self.parts)
             self.parts.start("bridge info", presence.run)
+            self._serve_requests(journal, options)
             if url := self.settings.notify.heartbeat_url:
                 self.parts.start("HEARTBEAT_URL", Heartbeat(url, HEARTBEAT, self._trouble).run)
             self._stack = stack.pop_all()
@@ -89,6 +91,12 @@ class NotifyProcess:
             client_id=f"proxmox-mcp-notify-{self.name}",
             link=Links(self.settings.sites),
         )
+
+    def _serve_requests(self, journal: Journal, options: BrokerOptions) -> None:
+        """For the sites that are configured here, else for all."""
+        sites = [site.slug for site in self.settings.sites]
+        requests = NotifyRequests(self.notify, journal, self.names, self.name, sites)
+        self.parts.start("notify requests", lambda: requests.run(options))
 
     def _trouble(self) -> str:
         return "" if self.notify.listening else "the broker is away"

@@ -64,6 +64,8 @@ TABLE: tuple[TopicKind, ...] = (
     TopicKind("tasks", "<site>/tasks", model.TaskList, 0, True),
     TopicKind("events", "<site>/events", model.EventList, 0, True),
     TopicKind("event", "<site>/event/<severity>/<rest>", model.Event, 1, False),
+    TopicKind("notify", "<site>/notify", model.NotifyRequest, 1, False, inbound=True),
+    TopicKind("result", "<site>/result/<id>", model.NotifyResult, 1, False),
 )
 KINDS: dict[str, TopicKind] = {kind.name: kind for kind in TABLE}
 

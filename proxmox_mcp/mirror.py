@@ -16,6 +16,7 @@ from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.topics import KINDS, TABLE, Topics
 from proxmox_mcp.history import HistoryClient
 from proxmox_mcp.store import LISTS, MAX_BYTES, MAX_TOPICS, REQUIRED, Key, Store
+from proxmox_mcp.telling import TellingClient
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Mirror:
     ) -> None:
         self.store = Store(names or Topics(), max_topics, max_bytes)
         self.history = HistoryClient(self.store.names)
+        self.telling = TellingClient(self.store.names)
         self.sites = frozenset(sites)
         self.on_change: list[OnChange] = []
         self.filled = asyncio.Event()
@@ -112,6 +114,7 @@ class Mirror:
 
     def _take(self, messages: Sequence[Message]) -> None:
         self.history.take(messages)
+        self.telling.take(messages)
         changed = [key for message in messages if (key := self.store.put(message))]
         self._arrived.set()
         if self.filled.is_set() and (self.store.missing or self._new_site(changed)):

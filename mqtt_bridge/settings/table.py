@@ -12,8 +12,8 @@ from mqtt_bridge.settings.notify_rows import NOTIFY_ROWS
 from mqtt_bridge.settings.row import SECRET_FILE, Row
 from mqtt_bridge.settings.types import LEVELS
 
-TOOLSETS: tuple[str, ...] = ("core", "power")
-LATER_TOOLSETS = ("history", "snapshots", "backups", "provision", "hardware", "guest", "iac", "notify")
+TOOLSETS: tuple[str, ...] = ("core", "power", "notify")
+LATER_TOOLSETS = ("history", "snapshots", "backups", "provision", "hardware", "guest", "iac")
 
 GROUPS: dict[str, str] = {
     "one host": "One Proxmox VE host, the short form",
@@ -305,7 +305,13 @@ FIXED: tuple[Row, ...] = (
         into="mcp.allowed_origins",
         example="https://n8n.example.org",
     ),
-    Row("MCP_TOOLSETS", "MCP", "Sets of tools, or all.", v.choices(*TOOLSETS, *LATER_TOOLSETS, "all"), "core,power"),
+    Row(
+        "MCP_TOOLSETS",
+        "MCP",
+        "Sets of tools, or all.",
+        v.choices(*TOOLSETS, *LATER_TOOLSETS, "all"),
+        "core,power,notify",
+    ),
     Row(
         "MCP_TOOL_PREFIX",
         "MCP",

@@ -111,7 +111,7 @@ class McpSettings:
     auth_token: Secret | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    toolsets: frozenset[str] = frozenset({"core", "power"})
+    toolsets: frozenset[str] = frozenset({"core", "power", "notify"})
     tool_prefix: str = ""
     session_idle: float = 300
 

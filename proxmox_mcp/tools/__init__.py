@@ -1,6 +1,6 @@
 """Every tool, in the order in which they are listed."""
 
-from proxmox_mcp.tools import cluster, diagnosis, events, guests, network, power, storage, tasks
+from proxmox_mcp.tools import cluster, diagnosis, events, guests, network, notify, power, storage, tasks
 from proxmox_mcp.tools.base import Tool
 
 ALL: tuple[Tool, ...] = (
@@ -12,4 +12,5 @@ ALL: tuple[Tool, ...] = (
     *diagnosis.TOOLS,
     *network.TOOLS,
     *power.TOOLS,
+    *notify.TOOLS,
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Model)
-Toolset = Literal["core", "power"]
+Toolset = Literal["core", "power", "notify"]
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 LIMIT = 100  # rows of a page unless asked otherwise
 MOST = 1000

@@ -159,4 +159,4 @@ async def test_every_check_of_the_table_runs(check: Check) -> None:
     found = await check(host | listening, VERIFY_SSL="false")
     subjects = {f.subject.split(":")[0].split(" ")[0] for f in found.findings}
     assert subjects == {"pve", "broker", "this", "settings", "listener"}
-    assert len(CHECKS) == 12, "seven of them are silent about what is not enabled"
+    assert len(CHECKS) == 13, "eight of them are silent about what is not enabled"

@@ -65,8 +65,8 @@ def test_schemas_do_not_drift() -> None:
 def test_names_are_unique_and_control_tools_are_not_called_reads() -> None:
     assert len({tool.name for tool in ALL}) == len(ALL)
     for tool in ALL:
-        assert tool.read_only == (not tool.name.startswith("execute_"))
-        assert tool.destructive != tool.read_only
+        assert tool.read_only == (not tool.name.startswith(("execute_", "send_")))
+        assert tool.destructive == tool.name.startswith("execute_")
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_mcp(given: Loader) -> None:
         tool_prefix="pve_",
         session_idle=60,
     )
-    assert given(MCP_TOOLSETS="all").mcp.toolsets == {"core", "power"}
+    assert given(MCP_TOOLSETS="all").mcp.toolsets == {"core", "power", "notify"}
 
 
 def test_placeholders_are_recognized(short: dict[str, str], problems: Reporter) -> None:

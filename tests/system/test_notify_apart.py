@@ -8,8 +8,8 @@ import pytest
 
 from proxmox_mcp.lab import Lab
 from tests.support.mosquitto import Mosquitto
-from tests.support.processes import Command, Tree, environment, run, until
-from tests.support.services import Receiver
+from tests.support.processes import Command, Serve, Tree, environment, over_http, run, until
+from tests.support.services import NTFY_TOKEN, NtfyServer, Receiver
 from tests.system.conftest import Env
 
 ONLY = ("mqtt-bridge", "--only", "notify")
@@ -100,3 +100,46 @@ async def test_beside_the_bridge_it_wants_a_state_dir_of_its_own(
         told = run(*ONLY, env=settings(mosquitto, Receiver(port=1), tmp_path / "state"), cwd=tmp_path)
         assert told.returncode == 1
         assert "STATE_DIR" in told.stderr
+
+
+async def test_an_agent_tells_people_through_both_processes(
+    broker_env: Env, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """The bridge's own ntfy, the webhook of the process apart, and a service that refuses."""
+    receiver, ntfy = Receiver(), NtfyServer()
+    async with receiver.running(), ntfy.running():
+        tells = {
+            "ENABLED_NOTIFIERS": "NTFY",
+            "NTFY_SERVER_URL": ntfy.url,
+            "NTFY_TOPIC": "homelab",
+            "NTFY_TOKEN": NTFY_TOKEN,
+        }
+        async with (
+            Serve(tmp_path / "serve", broker_env(MCP_ALLOW="operate", NOTIFY_DIGEST_AT="off", **tells)) as serve,
+            Command(tmp_path / "notify", *ONLY, env=settings(mosquitto, receiver, tmp_path / "own")),
+            Tree(mosquitto.options) as tree,
+        ):
+            await serve.ready()
+            await until(lambda: tree.json("bridge/main-notify/state") == "online")
+            await until(lambda: tree.json("bridge/main/info") and tree.json("lab/state") == "online")
+            await asyncio.sleep(1)
+            async with over_http(serve.url) as agent:
+                told = await agent.ask(
+                    "send_notification", message="Fan of pve1 is loud", title="Listen", severity="warning"
+                )
+                found = {row["channel"]: (row["bridge"], row["status"]) for row in told["channels"]}
+                assert found == {"NTFY": ("main", "delivered"), "WEBHOOK": ("main-notify", "delivered")}
+                assert told["ok"] is True
+                assert ntfy.messages[-1]["title"].endswith("Listen")
+                assert receiver.last["title"].endswith("Listen")
+                receiver.faults = [404, 404]
+                told = await agent.ask("send_notification", message="Again")
+                rows = {row["channel"]: row for row in told["channels"]}
+                assert (told["ok"], rows["NTFY"]["status"], rows["WEBHOOK"]["status"]) == (
+                    False,
+                    "delivered",
+                    "refused",
+                )
+                assert "404" in rows["WEBHOOK"]["detail"]
+                await until(lambda: tree.json("bridge/main-notify/info")["problems"])
+                assert "WEBHOOK" in tree.json("bridge/main-notify/info")["problems"][0]
