@@ -247,8 +247,9 @@ def _ha(account: Account, event: Event, head: Key) -> None:
 
 
 def _oom(account: Account, event: Event, head: Key) -> None:
+    """Each process that is killed is a fact of its own, told by its line."""
     account.keys = [(*head, account.node, event.guest)]
-    _state(account, event, (event.kind,))
+    _state(account, event, (event.kind, event.message))
 
 
 def _replication(account: Account, event: Event, head: Key) -> None:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 INFO_EVERY = 2.0
 SWEEP = 1.0  # seconds between two looks at what is left over
 HEARTBEAT = 60.0  # seconds between two fetches of HEARTBEAT_URL
+PATIENCE = 5.0  # seconds that a broker may be away at the start before events are taken without it
 GOODBYE = 1.5  # seconds for the last publish, `offline`
 GUARDED = [kind.name for kind in TABLE if kind.retain]
 
@@ -90,7 +91,8 @@ class Bridge:
             if url := self.settings.notify.heartbeat_url:
                 self.pollers.parts.start("HEARTBEAT_URL", HeartbeatPing(url, HEARTBEAT, self._trouble).run)
             self.pollers.poll()
-            self.events.listen(self.settings.events.enabled, self._chat())
+            if not self._standby:
+                self.pollers.parts.start("events without a broker", self._listen_anyway)
             self._stack = stack.pop_all()
         return self
 
@@ -126,6 +128,19 @@ class Bridge:
         self.broker_kind = embedded.kind
         log.info("MQTT broker of our own (%s) at %s", embedded.kind, options.address)
         return options
+
+    def _listen_to_events(self) -> None:
+        """Not before it is known that the sites are ours: what another bridge's senders told us would be stranded."""
+        if not self.events.listeners:
+            self.events.listen(self.settings.events.enabled, self._chat())
+
+    async def _listen_anyway(self) -> None:
+        """A broker that is away costs no events: they wait in the journal."""
+        while not self._published.is_set():
+            await asyncio.sleep(PATIENCE)
+            if not self.broker.connected:
+                self._listen_to_events()
+        await asyncio.get_running_loop().create_future()
 
     def _chat(self) -> Chat:
         """What answers commands given in a chat."""
@@ -178,6 +193,7 @@ class Bridge:
         except SiteTakenError as error:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
+        self._listen_to_events()
         history = self.events.history()
         async with (
             Broker(self.options, self._guard, role="guard") as guard,

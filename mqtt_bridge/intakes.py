@@ -49,10 +49,10 @@ class EventIntake:
         try:
             await self._hand_over(self, reports, cursors or {})
         except IntakeFullError:
-            self.reject("queue full", len(reports))
+            self.reject("queue full (to be tried again)", len(reports))
             raise
         except JournalError:
-            self.reject("journal problem", len(reports))
+            self.reject("journal problem (to be tried again)", len(reports))
             raise
 
     async def cursor(self, name: str) -> str | None:
@@ -66,8 +66,8 @@ class EventIntake:
 
     def healthy(self, detail: str = "") -> None:
         """It works."""
-        if self._status == "problem":
-            log.info("%s works again: %s", self.name, detail)
+        if self._status != "ok":
+            log.info("%s works%s: %s", self.name, " again" if self._status == "problem" else "", detail)
         self._status, self._detail = "ok", detail[:DETAIL]
 
     def unhealthy(self, reason: str) -> None:

@@ -1,6 +1,7 @@
 """One SQLite file, one thread: work is handed over as a function of the connection and awaited."""
 
 import asyncio
+import logging
 import os
 import queue
 import sqlite3
@@ -14,6 +15,8 @@ from typing import Any, Self, TypeVar
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.intake import JournalError
 from mqtt_bridge.journal_file import DAMAGED, MEMORY, open_owner, primary, translated
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -98,15 +101,22 @@ class Database:
         try:
             result = work(self._opened())
         except sqlite3.Error as error:
-            self._problems[what] = str(failure := translated(self.path, error))
+            self._note(what, str(failure := translated(self.path, error)))
             if primary(error) in _SUSPECT and self.path != MEMORY:
                 self._close()  # the next one begins with a fresh look at the file
             raise failure from error
         except BridgeError as error:
-            self._problems[what] = str(error)
+            self._note(what, str(error))
             raise
-        self._problems[what] = ""
+        self._note(what, "")
         return result
+
+    def _note(self, what: str, problem: str) -> None:
+        before, self._problems[what] = self._problems[what], problem
+        if problem and not before:
+            log.error("%s", problem)
+        elif before and not problem:
+            log.info("The journal %s can be used again.", self.path)
 
     def _opened(self) -> sqlite3.Connection:
         if self._file is not None and self._identity() != self._file:

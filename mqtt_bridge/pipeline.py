@@ -229,8 +229,8 @@ class Pipeline:
     def _summarize(self, *, closing: bool = False) -> None:
         now = time.time()
         for intake in self.intakes.values():
-            made = [self._summary(intake.name, summary) for summary in intake.budget.due(now, closing=closing)]
-            self._summaries += [event for event in made if intake.selection.passes(event)]
+            due = intake.budget.due(now, closing=closing)
+            self._summaries += [self._summary(intake.name, summary) for summary in due]  # no filter hides what was held
         del self._summaries[:-SUMMARIES]
 
     def _summary(self, listener: str, summary: Summary) -> Event:

@@ -59,10 +59,10 @@ class Pulse:
         if status != self.status:
             log.log(
                 logging.INFO if status == "online" else logging.WARNING,
-                "Site %s is %s. %s",
+                "Site %s is %s.%s",
                 self.site,
                 status,
-                reason or "",
+                f" {reason}" if reason else "",
             )
         self.status, self.reason = status, reason
         self._sink.put("site_state", status, site=self.site)

@@ -4,17 +4,23 @@ import asyncio
 import errno
 import ipaddress
 import os
+import shutil
 import socket
 import stat
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from mqtt_bridge import statedir
+from mqtt_bridge.errors import BridgeError
+from mqtt_bridge.journal import FILE as JOURNAL
+from mqtt_bridge.journal import open_reader
 from mqtt_bridge.settings import Settings
 from proxmox_mcp.check import wire
 from proxmox_mcp.check.findings import Finding
 
 _SUBJECT = "this machine"
+ROOM = 16 * 1024 * 1024  # bytes that the journal has to have
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -80,9 +86,26 @@ async def check_state_dir(settings: Settings, limit: float) -> list[Finding]:
     findings = [Finding(_SUBJECT, "state dir", True, f"{path} is writable{made}")]
     if place == path and os.name == "posix" and path.stat().st_mode & _OTHERS:
         findings.append(Finding(_SUBJECT, "state dir", None, f"{path} is open to other users", f"chmod 700 {path}"))
+    findings += _journal(path)
     if statedir.local_owner(path):
         findings.append(Finding(_SUBJECT, "bridge", None, "a bridge runs with this STATE_DIR"))
     return findings
+
+
+def _journal(state_dir: Path) -> list[Finding]:
+    """Whether the journal there can be read by this version, and has room to grow."""
+    found = []
+    path = state_dir / JOURNAL
+    if path.exists():
+        try:
+            with closing(open_reader(path)):
+                found.append(Finding(_SUBJECT, "journal", True, f"{path} can be read"))
+        except BridgeError as error:
+            found.append(Finding(_SUBJECT, "journal", False, error.message, error.cure))
+    if state_dir.exists() and (free := shutil.disk_usage(state_dir).free) < ROOM:
+        told = f"only {free // 1024} KiB are free in {state_dir}: events cannot be written down"
+        found.append(Finding(_SUBJECT, "disk", False, told, "Make room there, or set STATE_DIR to another disk."))
+    return found
 
 
 def _write(place: Path) -> None:

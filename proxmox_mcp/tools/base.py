@@ -3,7 +3,6 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -121,12 +120,10 @@ Vmid = Annotated[
 
 
 def _moment(text: str) -> str:
-    """In UTC as everywhere here, so that times compare as text."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError("an ISO 8601 time is expected, such as 2026-11-20T03:00:00Z") from None
-    return utc((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) or ""
+    """In UTC as everywhere here, so that times compare as text. `24h` is so long ago."""
+    from mqtt_bridge.history_request import moment  # noqa: PLC0415 -- not needed to list tools
+
+    return utc(moment(text, time.time())) or ""
 
 
 Moment = Annotated[str, AfterValidator(_moment)]

@@ -30,7 +30,7 @@ class EventFilter(Listed):
         description="kind as a glob, e.g. backup.*, guest.stopped*",
     )
     vmid: Vmid | None = Field(default=None, description="only events of this guest")
-    since: Moment | None = Field(default=None, description="only events at or after this ISO 8601 time")
+    since: Moment | None = Field(default=None, description="only events since then: ISO 8601, or so long ago: 24h, 7d")
     duplicates: bool = Field(default=False, description="true: also what another channel had told already")
 
 

@@ -134,7 +134,7 @@ async def test_a_full_queue_refuses_at_once_and_only_this_listener() -> None:
         journal.gate.set()
         await asyncio.gather(*calls, other)
         assert len(await history(journal)) == QUEUE + 2
-        assert flood.rejected == {"queue full": 1}
+        assert flood.rejected == {"queue full (to be tried again)": 1}
 
 
 async def test_a_batch_that_can_never_fit_says_so() -> None:
@@ -173,7 +173,7 @@ async def test_a_journal_that_fails_is_told_to_its_callers_and_then_it_goes_on()
         stored = await history(journal)
         assert [event.id for event in stored] == [event_id("EMAIL", "0")]
         assert stored[0].duplicate_of is None
-        assert (intake.accepted, intake.rejected) == (1, {"journal problem": 3})
+        assert (intake.accepted, intake.rejected) == (1, {"journal problem (to be tried again)": 3})
 
 
 async def test_nothing_is_called_a_duplicate_of_what_was_never_stored() -> None:
