@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _serving(commands)
     _looking(commands)
+    _quieting(commands)
     _trying(commands)
     return top
 
@@ -143,6 +144,42 @@ def _looking(commands: Commands) -> None:
         "Finds lines that were changed, removed, inserted or reordered. Exit code 1 if there are any.",
     )
     audit.add_argument("action", choices=["verify"], help="what to do with it")
+
+
+def _quieting(commands: Commands) -> None:
+    silence = _add(
+        commands,
+        "silence",
+        "proxmox_mcp.silencing:silence",
+        "tell nobody of a site, node, guest or tag for a while (maintenance)",
+        "What it held back is told in one notice at its end, if it is still wrong. Run it where the notifiers run,\n"
+        "with the same STATE_DIR; the bridge may run meanwhile, and restarts change nothing of it.",
+        "  proxmox-mcp silence pve1 2h --reason 'new disks'\n"
+        "  proxmox-mcp silence 100 30m             a guest, by its VMID\n"
+        "  proxmox-mcp silence tag:test 7d         guests with that tag\n"
+        "  proxmox-mcp silence lab 15m             a whole site\n"
+        "  proxmox-mcp silence --list\n"
+        "  proxmox-mcp silence --end 3f2a91c0",
+    )
+    silence.add_argument("target", nargs="?", help="a site, node, VMID, or tag:NAME (also site:, node:, guest:)")
+    silence.add_argument("duration", nargs="?", help="30m, 2h, 1d")
+    silence.add_argument("--reason", default="", metavar="TEXT", help="why, for whoever lists them")
+    silence.add_argument("--site", help="of the node, guest or tag, where there are several")
+    silence.add_argument("--list", action="store_true", help="show what is silent, and until when")
+    silence.add_argument("--end", metavar="ID", help="end a silence now")
+    silence.add_argument("--json", action="store_true", help="with --list: one JSON object a line")
+    incidents = _add(
+        commands,
+        "incidents",
+        "proxmox_mcp.silencing:incidents",
+        "show what is wrong at present as the notifiers see it, and acknowledge it",
+        "An acknowledged incident brings no reminders and no updates, but its end, and what is worse.",
+        "  proxmox-mcp incidents\n  proxmox-mcp incidents acknowledge 3f2a91c0",
+    )
+    incidents.add_argument("action", nargs="?", choices=["acknowledge"], help="somebody takes care of it")
+    incidents.add_argument("id", nargs="?", help="the incident's id, or how it begins, or that of one of its notices")
+    incidents.add_argument("--by", metavar="NAME", help="who does (default: you)")
+    incidents.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def _trying(commands: Commands) -> None:
