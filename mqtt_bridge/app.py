@@ -83,9 +83,8 @@ class Bridge:
             previous = state.swap_instance(self.writer.instance)
             self._broker = await stack.enter_async_context(self._connection())
             stack.push_async_callback(self._say_offline)
-            if self.settings.notify.enabled:
-                self.notify = await stack.enter_async_context(self._notifying())
-                self._serve_requests(self.notify)
+            if not self._standby:
+                await self._begin_notifying(stack)
             self.pollers.parts.start("broker", lambda: self._publish(previous))
             self.pollers.parts.start("bridge info", self._tell)
             if url := self.settings.notify.heartbeat_url:
@@ -149,6 +148,11 @@ class Bridge:
         actions = Actions(self.pollers.clients, permission, audit, after=self.pollers.refresh)
         return Chat(self.events.world, actions, permission.discord_allow)
 
+    async def _begin_notifying(self, stack: AsyncExitStack) -> None:
+        if self.settings.notify.enabled and self.notify is None:
+            self.notify = await stack.enter_async_context(self._notifying())
+            self._serve_requests(self.notify)
+
     def _notifying(self) -> Notify:
         """The notifiers on a connection of their own, with our journal beside it."""
         world = self.events.world
@@ -193,6 +197,7 @@ class Bridge:
         except SiteTakenError as error:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
+        await self._begin_notifying(self._stack)  # a standby tells nothing until it has taken over
         self._listen_to_events()
         history = self.events.history()
         async with (

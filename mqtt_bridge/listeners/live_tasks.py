@@ -9,6 +9,7 @@ still run: their end is told however long ago they started.
 import asyncio
 import json
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,7 @@ class TaskFollower:
         self._intake = intake
         self._deliver = deliver
         self._retry = retry  # seconds between two attempts at a node's own list
+        self._began = time.time()  # at the very first start, what began later is news and no history
         self._look: TasksListed | None = None
         self._wake = asyncio.Event()
 
@@ -140,9 +142,10 @@ class TaskFollower:
                 log.warning("The cursor of tasks of %s cannot be read: its history is taken as told", node)
                 text = None
         if text is None:
-            state.seen = int(max((seconds(t.started_at) for t in tasks), default=at - UNLISTED))
-            state.open = {t.upid for t in tasks if t.status == "running"}
-            state.finished = {t.upid for t in tasks if t.status != "running"}
+            before = [t for t in tasks if seconds(t.started_at) <= self._began]
+            state.seen = int(max((seconds(t.started_at) for t in before), default=at - UNLISTED))
+            state.open = {t.upid for t in before if t.status == "running"}
+            state.finished = {t.upid for t in before if t.status != "running"}
             await self._deliver((), {self._cursor(node): state.text()})
         return state
 
