@@ -22,6 +22,8 @@ first steps:
 
 the bridge's own command, `mqtt-bridge`:
   mqtt-bridge events             earlier events from the journal: --since 24h --severity error
+  mqtt-bridge deliveries         what was told to whom, what waits, what was given up
+  mqtt-bridge --only notify      the notifiers alone, in a process of their own
   mqtt-bridge classify           what would become of a mail, a log line, a notification
 
 Settings come from the environment and from .env (this folder, then up to five parents).
@@ -111,6 +113,7 @@ def _looking(commands: Commands) -> None:
         "A line each, with the cause and the cure. Exit code 0 only if all that is enabled works.",
         "  proxmox-mcp check\n  proxmox-mcp check --send-test      also tells a test through each notifier",
     )
+    check.add_argument("--only", choices=["notify"], help="what `mqtt-bridge --only notify` needs: no Proxmox host")
     check.add_argument("--send-test", action="store_true", help="send one test notice through each enabled notifier")
     check.add_argument("--json", action="store_true", help="print findings for machines")
     watch = _add(

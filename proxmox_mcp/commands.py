@@ -12,11 +12,17 @@ from mqtt_bridge.settings import load
 
 
 async def check(arguments: argparse.Namespace) -> int:
-    """`proxmox-mcp check [--send-test] [--json]`: 0 only if everything that is enabled works."""
+    """`proxmox-mcp check [--only notify] [--send-test] [--json]`: 0 only if everything that is enabled works."""
     from proxmox_mcp import check as checks  # noqa: PLC0415 -- each command imports what it needs
 
-    settings = load(os.environ, arguments.env_file)
-    findings = await checks.run_checks(settings, send_test=getattr(arguments, "send_test", False))
+    only = getattr(arguments, "only", None) is not None
+    settings = load(os.environ, arguments.env_file, hosts=not only)
+    if only:
+        from mqtt_bridge.notify_process import required  # noqa: PLC0415
+
+        required(settings)
+    rows = checks.NOTIFY_CHECKS if only else checks.CHECKS
+    findings = await checks.run_checks(settings, send_test=getattr(arguments, "send_test", False), checks=rows)
     print(checks.to_json(findings) if getattr(arguments, "json", False) else checks.render(findings))
     return 0 if checks.passed(findings) else 1
 

@@ -4,7 +4,7 @@ A listener or notifier plugs in by one more row in CHECKS.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from mqtt_bridge.settings import Settings
 from proxmox_mcp.check.broker import check_broker
@@ -23,10 +23,11 @@ from proxmox_mcp.check.out_test import send_tests
 
 __all__ = ["Finding", "passed", "render", "run_checks", "to_json"]
 
+Check = Callable[[Settings, float], Awaitable[list[Finding]]]
 LIMIT = 15.0  # seconds for each host and each other thing; all run at once
 
 # Each gets the settings and its limit in seconds, and ends in time whatever it talks to does.
-CHECKS: tuple[Callable[[Settings, float], Awaitable[list[Finding]]], ...] = (
+CHECKS: tuple[Check, ...] = (
     check_hosts,
     check_broker,
     check_port,
@@ -43,8 +44,14 @@ CHECKS: tuple[Callable[[Settings, float], Awaitable[list[Finding]]], ...] = (
 )
 
 
-async def run_checks(settings: Settings, *, limit: float = LIMIT, send_test: bool = False) -> list[Finding]:
-    """Everything at once; the findings in the order of CHECKS. With `send_test` each notifier tells one, last."""
-    found = await asyncio.gather(*(check(settings, limit) for check in CHECKS))
+# Of those, what concerns a process that only notifies.
+NOTIFY_CHECKS = (check_broker, check_state_dir, check_settings, check_notifiers)
+
+
+async def run_checks(
+    settings: Settings, *, limit: float = LIMIT, send_test: bool = False, checks: Sequence[Check] = CHECKS
+) -> list[Finding]:
+    """Everything at once; the findings in the order of `checks`. With `send_test` each notifier tells one, last."""
+    found = await asyncio.gather(*(check(settings, limit) for check in checks))
     tests = await send_tests(settings) if send_test else []
     return [*(finding for findings in found for finding in findings), *tests]

@@ -17,6 +17,7 @@ from proxmox_mcp.check.out_look import check_notifiers
 from proxmox_mcp.check.out_test import send_tests
 from tests.support.https_host import free_port
 from tests.support.mail_host import PASSWORD, RECIPIENT, SENDER, USER, MailHost, mail_host
+from tests.support.mosquitto import Mosquitto
 from tests.support.processes import Command, environment
 from tests.support.services import (
     GOTIFY_TOKEN,
@@ -191,3 +192,20 @@ async def test_the_command_sends_only_when_asked(tmp_path: Path) -> None:
             assert told["reach"]["ok"] is True
             assert ("test sent" in told) is bool(sent)
             assert len(them.gotify.messages) == sent
+
+
+async def test_a_machine_that_only_notifies_needs_no_host(tmp_path: Path) -> None:
+    async with services() as them, Mosquitto(tmp_path / "m") as broker:
+        given = them.environ(
+            "NTFY", STATE_DIR=str(tmp_path / "state"), MQTT_HOST="127.0.0.1", MQTT_PORT=str(broker.port)
+        )
+        env = environment(**{key: value for key, value in given.items() if key not in HOST})
+        words = ("proxmox-mcp", "check", "--only", "notify", "--send-test")
+        async with Command(tmp_path / "check", *words, env=env) as command:
+            assert await command.ended(40) == 0, command.out
+        assert "Everything that is enabled works." in command.out
+        assert len(them.ntfy.messages) == 1
+        del env["MQTT_HOST"]
+        async with Command(tmp_path / "without", *words, env=env) as command:
+            assert await command.ended(40) == 2
+        assert "MQTT_HOST is missing" in command.err

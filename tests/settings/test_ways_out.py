@@ -1,9 +1,14 @@
 """Every notifier can be made of settings as they are loaded."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from mqtt_bridge import ways_out
 from mqtt_bridge.settings import load
+from mqtt_bridge.settings.row import SECRET_FILE
+from mqtt_bridge.settings.table import ROWS
 
 WRITTEN = {
     "DISCORD_OUT_WEBHOOK_URL": "https://discord.com/api/webhooks/1/x",
@@ -25,3 +30,12 @@ async def test_it_starts_and_ends(name: str) -> None:
     assert notifier.name == name
     async with notifier:
         pass
+
+
+@pytest.mark.parametrize("page", ["notifiers.md", "notifications.md"])
+def test_every_key_of_the_page_exists(page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    written = set(re.findall(r"^([A-Z][A-Z0-9_]+)=", text, re.MULTILINE))
+    named = set(re.findall(r"`((?:NOTIFY|DISCORD_OUT|GOTIFY_OUT|NTFY|WEBHOOK_OUT|APPRISE)_[A-Z_]+[A-Z])`", text))
+    assert written | named
+    assert {key.removesuffix(SECRET_FILE) for key in written | named} - {"NOTIFY_EMAIL"} <= set(ROWS)
