@@ -98,7 +98,10 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("node.oom", "a node ran out of memory"),
     ("node.time.jump", "a node's clock jumped"),
     ("node.status", "a node said how it is"),
-    ("node.status.slow", "a round of pvestatd, of the firewall or of the HA manager takes long, corosync got no processor"),
+    (
+        "node.status.slow",
+        "a round of pvestatd, of the firewall or of the HA manager takes long, corosync got no processor",
+    ),
     ("site.online", "a site's API answers again"),
     ("site.degraded", "it answers in part"),
     ("site.offline", "it does not answer"),

@@ -38,7 +38,7 @@ class TaskFilter(Listed):
     vmid: Vmid | None = Field(default=None, description="only tasks of this guest")
     type: str | None = Field(default=None, description="task type as a glob, e.g. vzdump, qm*")
     user: str | None = Field(default=None, description="user as a glob, e.g. root@pam*")
-    since: Moment | None = Field(default=None, description="only tasks started since then: ISO 8601, or so long ago: 24h")
+    since: Moment | None = Field(default=None, description="only tasks started since then: ISO 8601, or e.g. 24h")
 
 
 class TaskPage(Page):
