@@ -110,7 +110,7 @@ async def test_http() -> None:
         await until(lambda: len(under.board.found) == 2)
         guest, node = under.board.found["lab", 100], under.board.found["lab", "pve1"]
         assert (guest.cpu_percent, guest.mem_percent, node.cpu_percent) == (50.0, 50.0, 25.0)
-        assert under.intake.health[-1].endswith("figures of 1 node so far")
+        await until(lambda: under.intake.health[-1].endswith("figures of 1 node so far"))  # said after they are given
         assert not under.intake.rejected
 
 
