@@ -128,7 +128,7 @@ async def test_the_same_id_with_the_same_text_is_told_once(desk: Desk) -> None:
         ({"message": "x" * (MESSAGE + 1)}, "message"),
         ({"severity": "loud"}, "severity"),
         ({"colour": "red"}, "colour: no such field"),
-        ({"ts": utc(time.time() - 3600)}, "ts: it was sent 36"),
+        ({"ts": utc(time.time() - 3600)}, "ts: it was sent "),
         ({"ts": "yesterday"}, "ts: give a time"),
         ({"channels": []}, "names no channel"),
     ],
