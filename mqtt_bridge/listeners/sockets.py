@@ -119,7 +119,8 @@ def _bind_all(addresses: list[tuple[int, str]], port: int, protocols: Sequence[P
 
 
 def _bind_one(family: int, address: str, port: int, protocol: Protocol, *, both: bool) -> socket.socket:
-    made = socket.socket(family, _TYPES[protocol])
+    # the protocol is named, or asyncio leaves Nagle's algorithm on, and SMTP's answers come 40 ms late
+    made = socket.socket(family, _TYPES[protocol], socket.IPPROTO_TCP if protocol == "tcp" else 0)
     try:
         made.setblocking(False)
         if family == socket.AF_INET6:  # `::` alone serves IPv4 too
