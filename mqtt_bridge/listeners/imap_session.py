@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from mqtt_bridge.listeners.imap_errors import ImapError, ImapLoginError, ImapLostError, ImapRefusedError
 from mqtt_bridge.listeners.imap_parse import Response, Value, arrived, decode_folder, encode_folder, items_of, number
-from mqtt_bridge.listeners.imap_wire import COMMAND, Wire, connect, context
+from mqtt_bridge.listeners.imap_wire import COMMAND, Wire, connect
+from mqtt_bridge.mail_tls import context
 from mqtt_bridge.settings.listening import EmailInSettings
 
 GOODBYE = 2.0  # seconds that a logout may take
@@ -74,7 +75,7 @@ class Session:
         if "STARTTLS" not in self.capabilities:
             cure = "Set EVENT_EMAIL_SECURITY=tls with port 993 if it has that; somebody in between may have removed it."
             raise ImapLostError("It offers no STARTTLS.", cure=cure)
-        await self._wire.encrypt(context(settings), settings.server)
+        await self._wire.encrypt(context(verify=settings.verify), settings.server)
         await self._ask_capabilities()
 
     async def _login(self, user: str, password: str) -> None:

@@ -12,10 +12,9 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from certifi import where
-
 from mqtt_bridge.listeners.imap_errors import ImapLostError, ImapRefusedError
 from mqtt_bridge.listeners.imap_parse import Response, literal_length
+from mqtt_bridge.mail_tls import context
 from mqtt_bridge.settings.listening import EmailInSettings
 from mqtt_bridge.wording.clean import one_line
 
@@ -112,7 +111,7 @@ async def connect(settings: EmailInSettings) -> AsyncIterator[Wire]:
                 settings.server,
                 settings.port,
                 limit=_LINE,
-                ssl=context(settings) if encrypted else None,
+                ssl=context(verify=settings.verify) if encrypted else None,
                 ssl_handshake_timeout=CONNECT if encrypted else None,
             )
         _keep_alive(writer)
@@ -133,19 +132,6 @@ async def connect(settings: EmailInSettings) -> AsyncIterator[Wire]:
     finally:
         if writer is not None:
             writer.transport.abort()
-
-
-def context(settings: EmailInSettings) -> ssl.SSLContext:
-    """The system's CAs (SSL_CERT_FILE adds to them) and the usual public ones."""
-    made = ssl.create_default_context()
-    made.load_verify_locations(where())
-    # What Python 3.13 made strict many a mail server at home does not fulfil; its own certificate may be the anchor.
-    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if not settings.verify:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
-    return made
 
 
 def _untrusted(settings: EmailInSettings, error: ssl.SSLCertVerificationError) -> ImapLostError:

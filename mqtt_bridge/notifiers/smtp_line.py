@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager, suppress
 
 from aiosmtplib import SMTP, SMTPException
 
+from mqtt_bridge.mail_tls import context
 from mqtt_bridge.notifiers.notice import RefusedError
-from mqtt_bridge.notifiers.smtp_words import Words, context
+from mqtt_bridge.notifiers.smtp_words import Words
 from mqtt_bridge.settings.notifying import EmailOutSettings
 
 STEP, WHOLE = 30.0, 120.0  # seconds for one answer, and for a whole mail: content filters take their time
@@ -57,7 +58,7 @@ class Line:
             timeout=self._step,
             use_tls=settings.security == "tls",
             start_tls=False,
-            tls_context=None if settings.security == "none" else context(settings),
+            tls_context=None if settings.security == "none" else context(verify=settings.verify),
         )
 
     async def _introduce(self, client: SMTP) -> None:

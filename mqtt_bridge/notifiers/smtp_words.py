@@ -12,7 +12,6 @@ from aiosmtplib import (
     SMTPTimeoutError,
 )
 from aiosmtplib.response import SMTPResponse
-from certifi import where
 
 from mqtt_bridge.notifiers.notice import LaterError, RefusedError
 from mqtt_bridge.notifiers.several import Outcome
@@ -29,19 +28,6 @@ _CURES = {
     538: "The server takes a login only encrypted: set NOTIFY_EMAIL_SECURITY to starttls or tls.",
 }
 _NEVER = 500
-
-
-def context(settings: EmailOutSettings) -> ssl.SSLContext:
-    """The system's CAs (SSL_CERT_FILE adds to them) and the usual public ones."""
-    made = ssl.create_default_context()
-    made.load_verify_locations(where())
-    # What Python 3.13 made strict many a mail server at home does not fulfil; its own certificate may be the anchor.
-    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if not settings.verify:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
-    return made
 
 
 class Words:

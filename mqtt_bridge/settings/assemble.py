@@ -3,10 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings.event_rows import EVENT_ROWS, FILTERED, LISTENERS
 from mqtt_bridge.settings.listening import EventSettings, Filters, ListenerName, ListenerSettings
-from mqtt_bridge.settings.row import Row
+from mqtt_bridge.settings.plugins import fields, running
 from mqtt_bridge.settings.sources import Sources
 
 _ROWS = {row.key: row for row in EVENT_ROWS}
@@ -22,7 +21,7 @@ def listening(sources: Sources) -> tuple[EventSettings, ListenerSettings]:
     }
     if sources.value(_ROWS["EVENT_EMAIL_IMAP_PORT"]) is None and sections["email"].security != "tls":
         sections["email"] = replace(sections["email"], port=IMAP_PLAIN_PORT)
-    per_listener = {name: Filters(**fields) for name in FILTERED if (fields := _fields(sources, f"filters.{name}."))}
+    per_listener = {name: Filters(**chosen) for name in FILTERED if (chosen := _fields(sources, f"filters.{name}."))}
     events = EventSettings(
         enabled=enabled(sources),
         filters=Filters(**_fields(sources, "filters.all.")),
@@ -33,19 +32,11 @@ def listening(sources: Sources) -> tuple[EventSettings, ListenerSettings]:
 
 
 def enabled(sources: Sources) -> frozenset[ListenerName]:
-    """Those whose own flag is true or which are in the list; a flag that says false wins."""
+    """Those that run; none where ENABLE_EVENT_LISTENERS is false."""
     if sources.value(_ROWS["ENABLE_EVENT_LISTENERS"]) is False:
         return frozenset()
-    listed = sources.value(_ROWS["ENABLED_EVENT_LISTENERS"]) or ()
-    flags = {name: sources.value(_ROWS[f"{prefix}_ENABLED"]) for name, (prefix, _) in LISTENERS.items()}
-    return frozenset(name for name, flag in flags.items() if flag or (flag is None and name in listed))  # type: ignore[misc]
+    return running(sources, _ROWS, LISTENERS, "ENABLED_EVENT_LISTENERS")  # type: ignore[return-value]
 
 
 def _fields(sources: Sources, into: str) -> dict[str, Any]:
-    rows = (row for row in EVENT_ROWS if row.into.startswith(into))
-    return {row.into.removeprefix(into): value for row in rows if (value := _value(sources, row)) is not None}
-
-
-def _value(sources: Sources, row: Row) -> Any:
-    value = sources.value(row)
-    return Secret(value) if row.secret and value is not None else value
+    return fields(sources, EVENT_ROWS, into)

@@ -7,6 +7,7 @@ import re
 import voluptuous as vol
 
 from mqtt_bridge.settings import values as v
+from mqtt_bridge.settings.plugins import names
 from mqtt_bridge.settings.row import Row
 from mqtt_bridge.severity import SEVERITIES
 
@@ -22,14 +23,6 @@ LISTENERS: dict[str, tuple[str, str]] = {  # name → what its keys begin with, 
 }
 FILTERED = tuple(name for name in LISTENERS if name != "METRICS")
 _SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-
-
-def _names(text: str) -> tuple[str, ...]:
-    listed = tuple(dict.fromkeys(part.upper() for part in v.split(text)))
-    for position, part in enumerate(listed, start=1):
-        if part not in LISTENERS and part != "NONE":
-            raise vol.Invalid(f"entry {position} is none of {', '.join(LISTENERS)}")
-    return tuple(part for part in listed if part != "NONE")
 
 
 def _networks(text: str) -> tuple[str, ...]:
@@ -65,7 +58,7 @@ def _size(text: str) -> int:
     return size
 
 
-LISTENER_NAMES = v.Shape(f"list of {', '.join(LISTENERS)}, or none", _names)
+LISTENER_NAMES = names(LISTENERS)
 NETWORKS = v.Shape("addresses and networks, comma separated", _networks)
 GLOBS = v.Shape("globs, comma separated; ! before one excludes", _globs)
 GUESTS = v.Shape("VMIDs and ranges, comma separated; ! before one excludes", _guests)

@@ -6,6 +6,7 @@ import voluptuous as vol
 
 from mqtt_bridge.settings import values as v
 from mqtt_bridge.settings.event_rows import GLOBS, GUESTS, SEVERITY
+from mqtt_bridge.settings.plugins import names
 from mqtt_bridge.settings.row import Row
 
 NOTIFIERS: dict[str, tuple[str, str]] = {  # name → what its keys begin with, its section of OutSettings
@@ -19,14 +20,6 @@ NOTIFIERS: dict[str, tuple[str, str]] = {  # name → what its keys begin with, 
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d"
 
 
-def _names(text: str) -> tuple[str, ...]:
-    listed = tuple(dict.fromkeys(part.upper() for part in v.split(text)))
-    for position, part in enumerate(listed, start=1):
-        if part not in NOTIFIERS and part != "NONE":
-            raise vol.Invalid(f"entry {position} is none of {', '.join(NOTIFIERS)}")
-    return tuple(part for part in listed if part != "NONE")
-
-
 def _zone(text: str) -> str:
     """A name such as Europe/Berlin. POSIX's other forms (CET-1, :/etc/localtime) are left to the system: "" is that."""
     try:
@@ -38,7 +31,7 @@ def _zone(text: str) -> str:
     return text
 
 
-NOTIFIER_NAMES = v.Shape(f"list of {', '.join(NOTIFIERS)}, or none", _names)
+NOTIFIER_NAMES = names(NOTIFIERS)
 HOURS = v.matching(rf"{_CLOCK}\s*-\s*{_CLOCK}", "a span of hours: write for example 22:00-07:00", "span of hours")
 CLOCK = v.matching(rf"{_CLOCK}|off", "a time of day (08:00) or off", "time of day, or off")
 ZONE = v.Shape("time zone", _zone)
