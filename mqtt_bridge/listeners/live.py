@@ -42,7 +42,10 @@ class Live:
     async def _watch(self, inventory: AnyInventory, intake: Intake) -> None:
         """A new one each time: it goes on from the journal's cursors."""
         watch = self.sites[inventory.site.slug] = SiteWatch(inventory, self._settings)
-        await watch.run(intake)
+        try:
+            await watch.run(intake)
+        finally:
+            watch.works = False  # through the pause before the next one too
 
     def _health(self, intake: Intake, parts: Parts, told: str) -> str:
         away = [
