@@ -30,12 +30,24 @@ CEILINGS: dict[Channel, str] = {
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Allow-lists of a principal's own, on top of those of the settings. None: no limit of its own."""
+
+    node_allowlist: frozenset[str] | None = None
+    vmid_allowlist: frozenset[int] | None = None
+    pool_allowlist: frozenset[str] | None = None
+    sites: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
 class Principal:
-    """Who asks, through what, and how far that goes at most."""
+    """Who asks, through what, and how far that goes at most. `toolsets`: sets or names of tools; None: as configured."""
 
     name: str
     channel: Channel
     level: Level = "read"
+    toolsets: frozenset[str] | None = None
+    limits: Limits = Limits()
 
 
 class Act(Protocol):
