@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks, through what, and how far that goes at most. `toolsets`: sets or names of tools; None: as configured."""
+    """Who asks, through what, and how far that goes. `toolsets`: sets or names of tools; None: those configured."""
 
     name: str
     channel: Channel
