@@ -20,7 +20,6 @@ def _rows(group: str, part: str, *keys: str, default: str = "") -> tuple[Row, ..
 LATER: tuple[Row, ...] = (
     *_rows("general", "the agent", "ENABLE_AGENT=false", "AGENT_SERVER_URL", "AGENT_RULES_FILE"),
     Row("AGENT_*", "general", "", part="the agent", shared=True),
-    *_rows("permission", "control over MQTT", "MQTT_ALLOW=read", "MQTT_COMMANDS=false"),
     *_rows("permission", "control by rules", "RULES_ALLOW=read"),
     *_rows("permission", "downloading images", "IMAGE_URL_ALLOWLIST"),
     *_rows("approval", "approving actions", "APPROVAL_TIMEOUT=15m", "secret:APPROVERS", "APPROVAL_MQTT=off"),

@@ -88,7 +88,7 @@ def _assemble(sources: Sources) -> Settings:
     return Settings(
         general=GeneralSettings(**fields["general"]),
         api=ApiSettings(**fields["api"]),
-        permission=PermissionSettings(mcp_allow=_mcp_allow(sources), **permission),
+        permission=PermissionSettings(mcp_allow=_mcp_allow(sources), mqtt_allow=_mqtt_allow(sources), **permission),
         mqtt=MqttSettings(**mqtt),
         mcp=McpSettings(
             toolsets=frozenset(TOOLSETS if "all" in toolsets else toolsets & set(TOOLSETS)), **fields["mcp"]
@@ -103,3 +103,8 @@ def _assemble(sources: Sources) -> Settings:
 def _mcp_allow(sources: Sources) -> Level:
     level: Level = sources.value(ROWS["MCP_ALLOW"])
     return "exec" if sources.value(ROWS["PROXMOX_ALLOW_ELEVATED"]) else level
+
+
+def _mqtt_allow(sources: Sources) -> Level:
+    level: Level = sources.value(ROWS["MQTT_ALLOW"])
+    return "operate" if level == "read" and sources.value(ROWS["MQTT_COMMANDS"]) else level

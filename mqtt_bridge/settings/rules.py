@@ -28,6 +28,14 @@ def _elevation(sources: Sources, report: Report) -> None:
         report.problem("PROXMOX_ALLOW_ELEVATED", f"is true, but MCP_ALLOW={said} says otherwise: keep one of them.")
 
 
+def _commands(sources: Sources, report: Report) -> None:
+    level = sources.has("MQTT_ALLOW") and sources.value(ROWS["MQTT_ALLOW"])
+    said = sources.has("MQTT_COMMANDS") and sources.value(ROWS["MQTT_COMMANDS"])
+    if level and sources.has("MQTT_COMMANDS") and said is not None and said != (level != "read"):
+        told = "true" if said else "false"
+        report.problem("MQTT_COMMANDS", f"is {told}, but MQTT_ALLOW={level} says otherwise: keep one of them.")
+
+
 def _broker(sources: Sources, report: Report) -> None:
     host = sources.value(ROWS["MQTT_HOST"])
     remote = [row.key for row in FIXED if row.group == "MQTT" and row.key not in _BROKER_ALWAYS]
@@ -72,6 +80,7 @@ def _listening(sources: Sources, report: Report) -> None:
 RULES: tuple[Callable[[Sources, Report], None], ...] = (
     _verification,
     _elevation,
+    _commands,
     _broker,
     _broker_tls,
     _listening,

@@ -188,6 +188,14 @@ FIXED: tuple[Row, ...] = (
         "read",
         into="permission.discord_allow",
     ),
+    Row(
+        "MQTT_ALLOW",
+        "permission",
+        "What commands over MQTT may do; with read, no command topic is listened to.",
+        v.choice(*LEVELS),
+        "read",
+    ),
+    Row("MQTT_COMMANDS", "permission", "true is MQTT_ALLOW=operate.", v.BOOLEAN, "false"),
     Row("PROXMOX_ALLOW_ELEVATED", "permission", "true is MCP_ALLOW=exec: everything.", v.BOOLEAN, "false"),
     Row(
         "PROXMOX_NODE_ALLOWLIST",

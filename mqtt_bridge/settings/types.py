@@ -122,6 +122,7 @@ class PermissionSettings:
 
     mcp_allow: Level = "read"
     discord_allow: Level = "read"
+    mqtt_allow: Level = "read"
     node_allowlist: frozenset[str] | None = None
     vmid_allowlist: frozenset[int] | None = None
     pool_allowlist: frozenset[str] | None = None

@@ -146,6 +146,28 @@ def test_elevated(given: Loader, short: dict[str, str], problems: Reporter) -> N
 
 
 @pytest.mark.parametrize(
+    ("more", "level"),
+    [
+        ({}, "read"),
+        ({"MQTT_COMMANDS": "true"}, "operate"),
+        ({"MQTT_COMMANDS": "false"}, "read"),
+        ({"MQTT_ALLOW": "change"}, "change"),
+        ({"MQTT_COMMANDS": "true", "MQTT_ALLOW": "destroy"}, "destroy"),
+    ],
+)
+def test_commands_over_mqtt(given: Loader, more: dict[str, str], level: str) -> None:
+    permission = given(**more).permission
+    assert (permission.mqtt_allow, permission.mcp_allow) == (level, "read")
+
+
+@pytest.mark.parametrize(("said", "level"), [("true", "read"), ("false", "operate")])
+def test_commands_that_contradict_their_level(short: dict[str, str], problems: Reporter, said: str, level: str) -> None:
+    (line,) = problems({**short, "MQTT_COMMANDS": said, "MQTT_ALLOW": level})
+    assert "MQTT_COMMANDS" in line
+    assert f"MQTT_ALLOW={level}" in line
+
+
+@pytest.mark.parametrize(
     ("more", "port"),
     [
         ({}, 1883),

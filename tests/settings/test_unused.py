@@ -62,8 +62,8 @@ def test_keys_of_a_listed_node_are_known_even_if_the_mode_leaves_them_out(
 
 
 def test_a_key_of_a_later_version_is_reported(given: Loader) -> None:
-    assert given(MQTT_COMMANDS="true").unavailable == (
-        "MQTT_COMMANDS is set but control over MQTT is not available in this version; it is ignored.",
+    assert given(RULES_ALLOW="operate").unavailable == (
+        "RULES_ALLOW is set but control by rules is not available in this version; it is ignored.",
     )
 
 
