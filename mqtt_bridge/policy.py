@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from mqtt_bridge.errors import PolicyError
-from mqtt_bridge.settings import Level, PermissionSettings, allows
+from mqtt_bridge.settings import Level, Limits, PermissionSettings, allows
 from mqtt_bridge.targets import GuestTarget, Target
 
 Channel = Literal["stdio", "http", "mqtt", "discord", "rules", "console"]
@@ -30,24 +30,18 @@ CEILINGS: dict[Channel, str] = {
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Allow-lists of a principal's own, on top of those of the settings. None: no limit of its own."""
-
-    node_allowlist: frozenset[str] | None = None
-    vmid_allowlist: frozenset[int] | None = None
-    pool_allowlist: frozenset[str] | None = None
-    sites: frozenset[str] | None = None
-
-
-@dataclass(frozen=True)
 class Principal:
-    """Who asks, through what, and how far that goes. `toolsets`: sets or names of tools; None: those configured."""
+    """Who asks, through what, and how far that goes. `toolsets`: sets or names of tools; None: those configured.
+
+    `named`: a token of MCP_TOKENS_FILE, whose entry there says all of this; `limits` come on top of the settings'.
+    """
 
     name: str
     channel: Channel
     level: Level = "read"
     toolsets: frozenset[str] | None = None
     limits: Limits = Limits()
+    named: bool = False
 
 
 class Act(Protocol):
@@ -113,12 +107,14 @@ def judge(permission: PermissionSettings, principal: Principal, act: Act, object
 def _level(case: Case) -> Refusal | None:
     if allowed(case.principal, case.act):
         return None
-    setting, risk = CEILINGS[case.principal.channel], case.act.risk
+    risk, who = case.act.risk, case.principal
+    setting = "MCP_TOKENS_FILE" if who.named else CEILINGS[who.channel]
     also = " (or PROXMOX_ALLOW_ELEVATED=true)" if setting == "MCP_ALLOW" else ""
     return Refusal(
-        f"{case.act.title} needs the permission level {risk!r}; "
-        f"{case.principal.name} ({case.principal.channel}) has {case.principal.level!r}.",
-        f"Set {setting}={risk}{also} where this service is configured, and restart it.",
+        f"{case.act.title} needs the permission level {risk!r}; {who.name} ({who.channel}) has {who.level!r}.",
+        f"Give {who.name!r} in {setting} the level {risk!r} and restart this service."
+        if who.named
+        else f"Set {setting}={risk}{also} where this service is configured, and restart it.",
         setting,
     )
 

@@ -103,12 +103,38 @@ class MqttSettings:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Allow-lists of one principal, on top of those of PermissionSettings. None: no limit of its own."""
+
+    node_allowlist: frozenset[str] | None = None
+    vmid_allowlist: frozenset[int] | None = None
+    pool_allowlist: frozenset[str] | None = None
+    sites: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class NamedToken:
+    """An entry of MCP_TOKENS_FILE. `digest` is the SHA-256 of the token, in hex; the token itself is nowhere.
+
+    Its level takes the place of MCP_ALLOW, its toolsets (None: none said) that of MCP_TOOLSETS.
+    """
+
+    name: str
+    digest: str
+    level: Level = "read"
+    toolsets: frozenset[str] | None = None
+    limits: Limits = Limits()
+    created: str = ""
+
+
+@dataclass(frozen=True)
 class McpSettings:
     """The MCP server. Origins and hosts are compared exactly."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     auth_token: Secret | None = None
+    tokens: tuple[NamedToken, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     toolsets: frozenset[str] = frozenset({"core", "power", "notify"})
