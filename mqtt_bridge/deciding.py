@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from mqtt_bridge import backup_digest, deliveries, incident_book, incidents, notices, silences
+from mqtt_bridge import backup_digest, deliveries, incident_book, incidents, maintenance, notices, silences
 from mqtt_bridge.account import seconds
+from mqtt_bridge.correlate import TRUSTS
 from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.incidents import Incident, Timing, Word
 from mqtt_bridge.model import Event, GuestState
@@ -28,9 +29,15 @@ _BACKUPS = Event(id="", kind="backup.job.finished", title="", source="", timesta
 
 
 class Decider:
-    """Compiled from the settings once. Raises SettingsError for what cannot be understood."""
+    """Compiled from the settings once. Raises SettingsError for what cannot be understood.
 
-    def __init__(self, settings: NotifySettings, names: Sequence[str], link: Link | None = None) -> None:
+    `follows`: maintenance comes from another process, as events; else whoever begins it writes it into this journal.
+    """
+
+    def __init__(
+        self, settings: NotifySettings, names: Sequence[str], link: Link | None = None, *, follows: bool = False
+    ) -> None:
+        self._follows = follows
         self.timing = Timing(settings.debounce, settings.repeat)
         self.posting = Posting(settings, names)
         self._where = zone(settings.timezone)
@@ -47,11 +54,15 @@ class Decider:
             sql = "INSERT OR IGNORE INTO seen VALUES (?, ?)"
             if connection.execute(sql, [event.id, now]).rowcount:
                 new += 1
-                if event.duplicate_of is None and not alone(connection, partial(self._take, connection, event, now)):
+                if _says_more(connection, event, now) and not alone(
+                    connection, partial(self._take, connection, event, now)
+                ):
                     alone(connection, partial(self._plain, connection, notices.bounded(event), Circumstance(now)))
         return new
 
     def _take(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
+        if event.kind in maintenance.KINDS and self._follows:
+            maintenance.follow(connection, event, now)
         backup_digest.note(connection, event)
         subject = subject_of(event)
         if not (subject.bad or subject.well or any(route.wants(event) for route in self.posting.routes.values())):
@@ -115,7 +126,7 @@ class Decider:
         if (restart := silences.of_restart(event, now)) is not None:
             silences.add(connection, restart)
         elif event.kind == "node.online" and event.node and event.trust != "unauthenticated":
-            silences.end(connection, f"restart-{event.site}-{event.node.casefold()}", now)
+            silences.end(connection, silences.of_node(event.site, event.node), now)
 
     # --- words -------------------------------------------------------------------------------------------------------
 
@@ -226,6 +237,15 @@ class Decider:
         incident_book.forget_old(connection, now)
         deliveries.forget_old(connection, now)
         backup_digest.forget_old(connection, now)
+
+
+def _says_more(connection: sqlite3.Connection, event: Event, now: float) -> bool:
+    """Whether it repeats nothing, or is trusted more than all who said the same before."""
+    said = [f"{event.duplicate_of or event.id}|{trust}" for trust in TRUSTS[: TRUSTS.index(event.trust) + 1]]
+    known = connection.execute(f"SELECT 1 FROM seen WHERE id IN ({', '.join('?' * len(said))})", said).fetchone()  # noqa: S608 -- marks
+    if event.trust != TRUSTS[-1]:  # which nothing is trusted less than
+        connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", [said[-1], now])
+    return event.duplicate_of is None or (known is None and event.trust != TRUSTS[-1])
 
 
 def _time_of_day(text: str) -> int | None:

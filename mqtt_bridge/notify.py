@@ -58,7 +58,8 @@ class Notify:
     """`async with` it, inside its journal and before the first listener runs.
 
     `connect` opens a connection with a session of its own. `guests` are all guests that the inventory knows, `link`
-    leads to an event's page in Proxmox. Raises SettingsError when it is made of settings that cannot be understood.
+    leads to an event's page in Proxmox; `follows`: the bridge, and so whoever begins maintenance, is another process.
+    Raises SettingsError when it is made of settings that cannot be understood.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Notify:
         client_id: str = "proxmox-mcp-notify",
         link: Link | None = None,
         guests: Callable[[], Iterable[GuestState]] = tuple,
+        follows: bool = False,
         tuning: Tuning | None = None,
     ) -> None:
         self.rejected = 0
@@ -82,7 +84,7 @@ class Notify:
         self._filter = names.filter("event")
         self._client_id = client_id
         self._guests = guests
-        self._decider = Decider(settings, [notifier.name for notifier in notifiers], link)
+        self._decider = Decider(settings, [notifier.name for notifier in notifiers], link, follows=follows)
         self._workers = [Worker(one, journal, self._decider.posting, self._tuning.backoff) for one in notifiers]
         self._arrived: deque[Message] = deque()
         self._news = asyncio.Event()

@@ -90,6 +90,7 @@ class NotifyProcess:
             self.names,
             client_id=f"proxmox-mcp-notify-{self.name}",
             link=Links(self.settings.sites),
+            follows=True,
         )
 
     def _serve_requests(self, journal: Journal, options: BrokerOptions) -> None:

@@ -19,6 +19,7 @@ DOUBTFUL = 5 * 60.0  # the same where anyone could have said that it restarts
 _DURATION = re.compile(r"(\d{1,6})\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 AUTOMATIC = "its restart was asked for"
+_RESTART = "restart-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,22 @@ def of_restart(event: Event, now: float) -> Silence | None:
     if event.kind != "node.shutdown" or not event.node:
         return None
     lengths: dict[Trust, float] = {"api": REBOOT, "authenticated": REBOOT, "unauthenticated": DOUBTFUL}
-    identity = f"restart-{event.site}-{event.node.casefold()}"
-    return Silence(
-        identity, "node", event.site, event.node, now, now + lengths[event.trust], AUTOMATIC, "node.shutdown"
-    )
+    return restart(event.site, event.node, now, lengths[event.trust], "node.shutdown")
+
+
+def restart(site: str, node: str, now: float, length: float = REBOOT, by: str = "") -> Silence:
+    """What holds while a node restarts that someone asked to; one for each node."""
+    return Silence(of_node(site, node), "node", site, node, now, now + length, AUTOMATIC, by[:100])
+
+
+def of_node(site: str, node: str) -> str:
+    """The id of that."""
+    return f"{_RESTART}{site}-{node.casefold()}"
+
+
+def is_automatic(one: Silence) -> bool:
+    """Whether a restart brought it about."""
+    return one.id.startswith(_RESTART)
 
 
 # --- the database's thread -------------------------------------------------------------------------------------------
@@ -84,6 +97,12 @@ def add(connection: sqlite3.Connection, one: Silence) -> None:
     """The same id again replaces it, but never makes it longer than it was to be: a repeated log line is no restart."""
     sql = """INSERT INTO silences VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
     connection.execute(sql, astuple(one))
+
+
+def renew(connection: sqlite3.Connection, identity: str, one: Silence) -> None:
+    """Give it the end, reason and author of this one."""
+    sql = "UPDATE silences SET until = ?, reason = ?, by = ? WHERE id = ?"
+    connection.execute(sql, [one.until, one.reason, one.by, identity])
 
 
 def active(connection: sqlite3.Connection, now: float) -> list[Silence]:
