@@ -11,7 +11,7 @@ guest that it starts or takes down. What the rules mean for power:
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mqtt_bridge.errors import PolicyError
@@ -40,7 +40,7 @@ class Principal:
     channel: Channel
     level: Level = "read"
     toolsets: frozenset[str] | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     named: bool = False
 
 
