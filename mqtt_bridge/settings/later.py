@@ -24,7 +24,6 @@ LATER: tuple[Row, ...] = (
     *_rows("permission", "downloading images", "IMAGE_URL_ALLOWLIST"),
     *_rows("approval", "approving actions", "APPROVAL_TIMEOUT=15m", "secret:APPROVERS", "APPROVAL_MQTT=off"),
     *_rows("approval", "approving actions", "APPROVAL_ELICITATION=stdio"),
-    *_rows("MCP", "a file of several tokens", "MCP_TOKENS_FILE"),
     *_rows(
         "Home Assistant",
         "Home Assistant discovery",

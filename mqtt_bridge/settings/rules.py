@@ -1,6 +1,7 @@
 """Settings that depend on one another: one function for each matter, in one table."""
 
 from collections.abc import Callable
+from hashlib import sha256
 
 from mqtt_bridge.settings.event_rules import listeners
 from mqtt_bridge.settings.local import is_loopback
@@ -65,15 +66,18 @@ def _broker_tls(sources: Sources, report: Report) -> None:
 def _listening(sources: Sources, report: Report) -> None:
     host = sources.value(ROWS["MCP_HTTP_HOST"])
     token = sources.value(ROWS["MCP_AUTH_TOKEN"])
-    if not host or is_loopback(host) or "MCP_AUTH_TOKEN" in sources.invalid:
+    named = sources.value(ROWS["MCP_TOKENS_FILE"])
+    if token and any(t.digest == sha256(token.encode()).hexdigest() for t in named or ()):
+        report.problem("MCP_AUTH_TOKEN", "is in MCP_TOKENS_FILE too: a token has one owner, so take it out of one.")
+    if not host or is_loopback(host) or not sources.invalid.isdisjoint({"MCP_AUTH_TOKEN", "MCP_TOKENS_FILE"}):
         return
-    if not token:
+    if not token and not named:
         report.problem(
             "MCP_AUTH_TOKEN",
             f"is missing: MCP_HTTP_HOST={host} is reachable from other machines. Write a long random token, for "
             "example from `openssl rand -hex 32`, or take MCP_HTTP_HOST out.",
         )
-    elif len(token) < MIN_TOKEN:
+    elif token and len(token) < MIN_TOKEN:
         report.problem("MCP_AUTH_TOKEN", f"is shorter than {MIN_TOKEN} characters: take `openssl rand -hex 32`.")
 
 

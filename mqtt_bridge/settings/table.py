@@ -10,6 +10,7 @@ from mqtt_bridge.settings.event_rows import EVENT_ROWS
 from mqtt_bridge.settings.later import LATER
 from mqtt_bridge.settings.notify_rows import NOTIFY_ROWS
 from mqtt_bridge.settings.row import SECRET_FILE, Row
+from mqtt_bridge.settings.tokens import TOKENS
 from mqtt_bridge.settings.types import LEVELS
 
 TOOLSETS: tuple[str, ...] = ("core", "power", "notify")
@@ -296,6 +297,27 @@ FIXED: tuple[Row, ...] = (
         v.TOKEN,
         into="mcp.auth_token",
         secret=True,
+    ),
+    Row(
+        "MCP_TOKENS_FILE",
+        "MCP",
+        "Further named tokens, each with level, tools and allow-lists of its own; `proxmox-mcp token` writes it.",
+        TOKENS,
+        into="mcp.tokens",
+        example="tokens.json",
+    ),
+    Row(
+        "PROXMOX_MCP_TOKEN",
+        "MCP",
+        "For `proxmox-mcp stdio --connect URL`: the token of the server there.",
+        v.TOKEN,
+        secret=True,
+    ),
+    Row(
+        "MCP_CA_FILE",
+        "MCP",
+        "For the same: the CA of that server's certificate, or the certificate itself, where no public CA signed it.",
+        v.EXISTING_FILE,
     ),
     Row(
         "MCP_ALLOWED_HOSTS",
