@@ -65,7 +65,11 @@ TABLE: tuple[TopicKind, ...] = (
     TopicKind("events", "<site>/events", model.EventList, 0, True),
     TopicKind("event", "<site>/event/<severity>/<rest>", model.Event, 1, False),
     TopicKind("notify", "<site>/notify", model.NotifyRequest, 1, False, inbound=True),
-    TopicKind("result", "<site>/result/<id>", model.NotifyResult, 1, False),
+    TopicKind("guest_command", "<site>/guest/<vmid>/command", model.CommandRequest, 1, False, inbound=True),
+    TopicKind("node_command", "<site>/node/<node>/command", model.CommandRequest, 1, False, inbound=True),
+    TopicKind("datastore_command", "<site>/datastore/<store>/command", model.CommandRequest, 1, False, inbound=True),
+    TopicKind("site_command", "<site>/command", model.CommandRequest, 1, False, inbound=True),
+    TopicKind("result", "<site>/result/<id>", model.CommandResult, 1, False),
 )
 KINDS: dict[str, TopicKind] = {kind.name: kind for kind in TABLE}
 

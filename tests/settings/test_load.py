@@ -40,7 +40,8 @@ def test_the_table_and_the_types_agree_on_defaults(given: Loader) -> None:
 
 
 def test_every_field_of_the_types_has_a_row() -> None:
-    filled = {row.into for row in FIXED} | {"mqtt.host", "mqtt.port", "mcp.toolsets", "permission.mcp_allow"}
+    filled = {row.into for row in FIXED} | {"mqtt.host", "mqtt.port", "mcp.toolsets"}
+    filled |= {"permission.mcp_allow", "permission.mqtt_allow"}
     sections = {
         "general": GeneralSettings,
         "api": ApiSettings,
