@@ -35,7 +35,8 @@ class Account:
     `says` are the facts that it states, `core` those of which one must have been stated before for it to be a
     duplicate; both with outcome and severity. `members` are a job's guests, None where they are not known.
     `also` are keys under which its happening is found, but by which it does not look for one; `joins` lead to a
-    happening of another family that it belongs to: the task that explains a stop, the incident of its node.
+    happening of another family that it belongs to: the task that explains a stop, the incident of its node. `loose` is
+    the key without its node: by it a report that names a node and one that does not may find each other.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Account:
     also: list[Key] = field(default_factory=list)
     closes: list[Key] = field(default_factory=list)
     joins: list[Key] = field(default_factory=list)
+    loose: Key | None = None
 
 
 def account_of(event: Event) -> Account:
@@ -80,6 +82,8 @@ def account_of(event: Event) -> Account:
     place: Key = (event.site,) if event.site != UNASSIGNED else (event.site, node)
     _take_upid(account, event)
     _KEYS.get(family.name, _other)(account, event, (family.name, *place))
+    if event.site == UNASSIGNED:
+        account.loose = None  # there the node is all that tells one site from another
     if account.upid:
         account.keys.insert(0, ("upid", account.upid))
         account.joins.append(("upid", account.upid))
@@ -137,6 +141,10 @@ def _state(account: Account, event: Event, *facts: Fact, core: tuple[Fact, ...] 
     account.core += [(*fact, *outcome) for fact in (facts if core is None else core)]
 
 
+def _loose(head: Key, *about: Hashable) -> Key:
+    return ("loose", *head, *about)
+
+
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +157,7 @@ def _backup(account: Account, event: Event, head: Key) -> None:
         fact = ("guest", event.guest, event.kind.rsplit(".", 1)[-1] == "started")
         return _state(account, event, fact)
     account.members = members
+    account.loose = _loose(head)
     by_guest = _guest_keys(head, members)
     account.keys = _node_key(head, account.node) + by_guest[:SOUGHT]
     account.also = by_guest[SOUGHT:]
@@ -207,7 +216,7 @@ def _worker(event: Event) -> tuple[str | None, str | None]:
 
 
 def _certificate(account: Account, event: Event, head: Key) -> None:
-    account.keys = [(*head, account.node)]
+    account.keys, account.loose = [(*head, account.node)], _loose(head)
     _state(account, event, (account.phase, event.kind if account.phase == "report" else ""))
 
 
@@ -229,7 +238,9 @@ def _power(account: Account, event: Event, head: Key) -> None:
 def _task(account: Account, event: Event, head: Key) -> None:
     kind = event.kind.split(".")
     about = event.guest if event.guest is not None else _field(event, "id", "worker_id")
-    account.keys = [] if account.upid else [(*head, kind[1] if len(kind) > 1 else "", account.node, about, event.title)]
+    named = (kind[1] if len(kind) > 1 else "", about, event.title)
+    if not account.upid:
+        account.keys, account.loose = [(*head, account.node, *named)], _loose(head, *named)
     _state(account, event, (account.phase,))
 
 
@@ -289,7 +300,7 @@ def _device(*names: str) -> Callable[[Account, Event, Key], None]:
     def by_device(account: Account, event: Event, head: Key) -> None:
         name = _field(event, *names)
         named: Hashable = name.removeprefix("/dev/").split(" ")[0] if name else ("text", event.title)
-        account.keys = [(*head, account.node, named)]
+        account.keys, account.loose = [(*head, account.node, named)], _loose(head, named)
         _state(account, event, (event.kind, _field(event, "attribute", "test")))
 
     return by_device
@@ -302,13 +313,15 @@ def _auth(account: Account, event: Event, head: Key) -> None:
     """By who tried and from where: pam, pvedaemon and sshd write both in their own way."""
     address = (_field(event, *_ADDRESS) or "").strip("[]").removeprefix("::ffff:").strip("[]")
     user = (_field(event, "user", "username") or "").removesuffix("@pam")
-    account.keys = [(*head, address, user) if address or user else (*head, account.node, event.title)]
-    account.node = None
+    if address or user:
+        account.keys, account.node = [(*head, address, user)], None
+    else:
+        account.keys, account.loose = [(*head, account.node, event.title)], _loose(head, event.title)
     _state(account, event, (event.kind,))
 
 
 def _one_per_node(account: Account, event: Event, head: Key) -> None:
-    account.keys = [(*head, account.node)]
+    account.keys, account.loose = [(*head, account.node)], _loose(head)
     _state(account, event, (event.kind,))
 
 
@@ -320,8 +333,8 @@ def _site_wide(account: Account, event: Event, head: Key) -> None:
 
 def _other(account: Account, event: Event, head: Key) -> None:
     """What no family knows is the same only when it says the same."""
-    about = (event.kind, account.node, event.guest, account.job, event.title.casefold())
-    account.keys = [(*head, *about)]
+    about = (event.kind, event.guest, account.job, event.title.casefold())
+    account.keys, account.loose = [(*head, account.node, *about)], _loose(head, *about)
     _state(account, event, (event.kind, event.message[:500]))
 
 

@@ -1,12 +1,12 @@
 """One happening told by many channels gets one correlation id; what only repeats it is a duplicate.
 
 Memory is a book per trust, each bounded for itself: a flood that anyone can send evicts only what anyone can send. An
-account is compared with the books of its own trust and above first. There it may be a duplicate; in a book below it
-only finds the correlation. What it says changes books of its own trust and below, never one above: a forged OK closes
-no real failure, and a forged failure swallows no later real one.
+account is compared with the books of its own trust and above first, then with those below. What it says changes books
+of its own trust and below, never one above: a forged OK closes no real failure.
 
-Pure and deterministic: events in, ids out; no clock. A duplicate has the same facts, severity and outcome as an event
-of at least its trust in the same happening.
+Pure and deterministic: events in, ids out; no clock. A duplicate has the same facts, severity and outcome as an earlier
+event of the same happening. It is `surer` when all who said so before are trusted less: then it is worth telling all
+the same, so that a forged failure swallows no later real one.
 """
 
 from collections import OrderedDict
@@ -30,6 +30,7 @@ class Placement:
 
     correlation_id: str
     duplicate_of: str | None = None
+    surer: bool = False
 
 
 class Book:
@@ -53,7 +54,7 @@ class Book:
         if not self._index:
             return best
         nearest = 0.0
-        for key in account.keys:
+        for key in account.keys if correlation is None else _all_keys(account):
             for one in self._index.get(key, ()):
                 if one.family is not account.family or one.correlation in without:
                     continue
@@ -63,6 +64,18 @@ class Book:
                 if distance is not None and (best is None or distance < nearest):
                     best, nearest = one, distance
         return best
+
+    def loosely(self, account: Account, without: frozenset[str]) -> dict[str, Happening]:
+        """By correlation, the happenings that this account can be of if the node is left out, where one names none."""
+        found = self._index.get(account.loose, ()) if account.loose else ()
+        return {
+            one.correlation: one
+            for one in found
+            if not (one.node and account.node)
+            and one.family is account.family
+            and one.correlation not in without
+            and one.distance(account) is not None
+        }
 
     def told_again(self, account: Account) -> frozenset[str]:
         """The happenings of which this account's channel has told already, long enough ago."""
@@ -75,7 +88,7 @@ class Book:
         """The happenings on the same target that this account cannot be of."""
         if not self._index:
             return frozenset()
-        rows = (self._index.get(key, ()) for key in account.keys)
+        rows = (self._index.get(key, ()) for key in _all_keys(account))
         return frozenset(one.correlation for row in rows for one in row if one.distance(account) is None)
 
     def joined(self, account: Account) -> Happening | None:
@@ -96,6 +109,7 @@ class Book:
         happening.tell(account, teller)
         self._enter(happening, account.keys)
         self._enter(happening, account.also)
+        self._enter(happening, [account.loose] if account.loose else ())
         while len(self._happenings) > self._most or (self._entries > self._most_keys and len(self._happenings) > 1):
             self._drop(next(iter(self._happenings)))
 
@@ -136,6 +150,10 @@ class Book:
                 del self._index[key]
 
 
+def _all_keys(account: Account) -> list[Key]:
+    return [*account.keys, account.loose] if account.loose else account.keys
+
+
 class Correlator:
     """Give every event its place, in the order of receipt."""
 
@@ -150,15 +168,17 @@ class Correlator:
         account = account_of(event)
         rank = TRUSTS.index(event.trust)
         without = self._books[event.trust].told_again(account)
-        found = self._nearest(TRUSTS[: rank + 1], account, without)
-        duplicate = self._duplicate(account, rank, found.correlation) if found else None
-        if found is None and rank + 1 < len(TRUSTS) and any(len(self._books[trust]) for trust in TRUSTS[rank + 1 :]):
-            known = (self._books[trust].ruled_out(account) for trust in TRUSTS[: rank + 1])
-            found = self._nearest(TRUSTS[rank + 1 :], account, without.union(*known))
+        upper, lower = TRUSTS[: rank + 1], TRUSTS[rank + 1 :]
+        found = self._nearest(upper, account, without) or self._loosely(upper, account, without)
+        if found is None and any(len(self._books[trust]) for trust in lower):
+            without = without.union(*(self._books[trust].ruled_out(account) for trust in upper))
+            found = self._nearest(lower, account, without) or self._loosely(lower, account, without)
         found = found or self._joined(account, rank)
         correlation = found.correlation if found else event.id
-        self._remember(event, account, correlation, duplicate or event.id)
-        return Placement(correlation, duplicate)
+        told = self._told(upper, account, correlation) if found else None
+        below = self._told(lower, account, correlation) if found and not told else None
+        self._remember(event, account, correlation, told or below or event.id)
+        return Placement(correlation, told or below, surer=below is not None)
 
     def learn(self, event: Event) -> None:
         """Remember what was stored before, under the correlation that it has."""
@@ -183,6 +203,15 @@ class Correlator:
         found = [one for trust in trusts if (one := self._books[trust].find(account, without=without)) is not None]
         return min(found, key=lambda one: one.distance(account) or 0.0) if len(found) > 1 else next(iter(found), None)
 
+    def _loosely(self, trusts: Iterable[Trust], account: Account, without: frozenset[str]) -> Happening | None:
+        """The only happening that it can be of if a missing node is passed over; None where there are several."""
+        if account.loose is None:
+            return None
+        found: dict[str, Happening] = {}
+        for trust in trusts:
+            found |= self._books[trust].loosely(account, without)
+        return next(iter(found.values())) if len(found) == 1 else None
+
     def observe(self, event: Event) -> None:
         """Of what is not stored only what it ends counts: otherwise a filtered recovery would hide the next failure."""
         self._close(account_of(event), TRUSTS.index(event.trust))
@@ -199,8 +228,9 @@ class Correlator:
         found = (self._books[trust].joined(account) for trust in TRUSTS[: rank + 1])
         return next((one for one in found if one is not None), None)
 
-    def _duplicate(self, account: Account, rank: int, correlation: str) -> str | None:
-        for trust in TRUSTS[: rank + 1]:
+    def _told(self, trusts: Iterable[Trust], account: Account, correlation: str) -> str | None:
+        """Who of these said the same first."""
+        for trust in trusts:
             found = self._books[trust].find(account, correlation)
             told = found.representative(account) if found else None
             if told:

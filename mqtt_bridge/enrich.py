@@ -35,11 +35,14 @@ def context_of(event: Event, world: World) -> dict[str, Any]:
 
 
 class Related:
-    """The last events of each target that were no duplicates, newest first; bounded for each trust."""
+    """The last events of each target, newest first; bounded for each trust.
+
+    Of what was told several times the first, and the first that is trusted more.
+    """
 
     def __init__(self, targets: int = TARGETS) -> None:
         self._most = targets
-        self._seen: Mapping[Trust, OrderedDict[Target, deque[tuple[str, float]]]] = {
+        self._seen: Mapping[Trust, OrderedDict[Target, deque[tuple[str, float, str]]]] = {
             "api": OrderedDict(),
             "authenticated": OrderedDict(),
             "unauthenticated": OrderedDict(),
@@ -52,19 +55,29 @@ class Related:
             return ()
         at = seconds(event.timestamp)
         rows = (seen.get(target, ()) for seen in self._seen.values())
-        near = [one for row in rows for one, when in row if one != event.id and abs(at - when) <= RECENT]
+        near = [one for row in rows for one, when, _ in row if one != event.id and abs(at - when) <= RECENT]
         return tuple(near[:RELATED])
 
     def remember(self, event: Event) -> None:
         """After it was stored."""
         target = _target(event)
-        if target is None or event.duplicate_of:
+        if target is None or (event.duplicate_of and self._known(event, target)):
             return
         seen = self._seen[event.trust]
-        seen.setdefault(target, deque(maxlen=RELATED)).appendleft((event.id, seconds(event.timestamp)))
+        row = seen.setdefault(target, deque(maxlen=RELATED))
+        row.appendleft((event.id, seconds(event.timestamp), event.duplicate_of or event.id))
         seen.move_to_end(target)
         if len(seen) > self._most:
             seen.popitem(last=False)
+
+    def _known(self, event: Event, target: Target) -> bool:
+        """Whether one that is trusted as much has told it."""
+        for trust, seen in self._seen.items():
+            if any(head == event.duplicate_of for _, _, head in seen.get(target, ())):
+                return True
+            if trust == event.trust:
+                return False
+        raise AssertionError
 
 
 def _target(event: Event) -> Target | None:

@@ -117,7 +117,8 @@ def report(incident: Incident, event: Event, subject: Subject, now: float, timin
             return incident, None
         return _flip(_heard(incident, event, subject), now, timing, bad=True)
     louder = RANK[event.severity] > RANK[incident.severity]
-    new = louder or _says(event) not in incident.said or not subject.bad <= incident.open
+    surer = TRUSTS.index(event.trust) < TRUSTS.index(incident.trust)  # no mere claim any more
+    new = louder or surer or _says(event) not in incident.said or not subject.bad <= incident.open
     if not new and now - incident.told < EARLY * timing.repeat:
         return incident.model_copy(update={"at": max(at, incident.at)}), None
     heard = _heard(incident, event, subject)

@@ -88,13 +88,13 @@ class Maker:
         place = self.correlator.place(event)
         if place.duplicate_of:
             batch.counts["duplicates"] += 1
-            if self._duplicates == "drop":
+            if self._duplicates == "drop" and not place.surer:
                 return
         batch.counts["accepted"] += 1
         complete(
             event,
             correlation_id=place.correlation_id,
-            duplicate_of=place.duplicate_of if self._duplicates == "mark" else None,
+            duplicate_of=None if self._duplicates == "all" else place.duplicate_of,
             related=self.related.of(event),
         )
         into.append(event)

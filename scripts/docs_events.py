@@ -50,8 +50,9 @@ When the journal cannot take more, senders are told so (503, 451, a TCP connecti
 
 A failed backup is told by its task, a mail, a webhook, Gotify and syslog. All of them are events, with one
 `correlation_id`; those that only repeat it have `duplicate_of` (`EVENT_DUPLICATES=mark|drop|all`). A report is no
-duplicate when its severity or outcome differs, or when what came before is trusted less: a forged "backup successful"
-silences no failure, and a forged failure swallows no real one.
+duplicate when its severity or outcome differs: a forged "backup successful" silences no failure. One that is trusted
+more than all who said the same before is marked too, but never dropped, and notifiers tell it: a forged failure swallows
+no real one. A report that names no node belongs to the only happening that it fits; where it fits several, to none.
 
 ## Kinds
 

@@ -17,6 +17,28 @@ def test_the_first_report_goes_out_at_once_and_duplicates_never() -> None:
     assert it.words("B") == [("event", "node.offline pve1")]
 
 
+def test_a_repeated_report_that_is_trusted_more_is_told() -> None:
+    it = desk()
+    first = it.on("storage.offline", same="i", trust="unauthenticated", source="SYSLOG", metadata={"storage": "x"})
+    for trust, source in (("api", "WEBSOCKET"), ("authenticated", "EMAIL"), ("api", "X"), ("unauthenticated", "SMTP")):
+        it.on("storage.offline", same="i", duplicate_of=first.id, trust=trust, source=source, metadata={"storage": "x"})
+    (told, sure) = it.sent("A")
+    assert (told.kind, sure.kind, sure.previous) == ("event", "update", "ref-1")
+    it.later(300)
+    it.on("storage.online", trust="unauthenticated", source="SYSLOG", metadata={"storage": "x"})
+    assert it.sent("A") == [], "the API told of the problem: not anyone can end it"
+
+
+def test_a_real_recovery_counts_although_a_forged_one_said_the_same_before() -> None:
+    it = desk()
+    it.on("node.offline", same="i")
+    it.later(300)
+    forged = it.on("node.online", same="i", trust="unauthenticated", source="SYSLOG")
+    assert it.words() == [("event", "node.offline pve1")]
+    it.on("node.online", same="i", duplicate_of=forged.id)
+    assert it.words() == [("recovery", "node.online pve1")]
+
+
 def test_info_is_silent_and_warnings_are_told() -> None:
     it = desk()
     for kind in ("guest.started", "guest.stopped", "backup.guest.finished", "node.online", "update.available"):

@@ -80,10 +80,10 @@ def stored(events: Sequence[Event], correlator: Correlator | None = None) -> lis
 
 @dataclass(frozen=True)
 class Scenario:
-    """Each row: an event, the letter of its correlation, the position of what it duplicates."""
+    """Each row: an event, the letter of its correlation, the position of what it duplicates; whether it is surer."""
 
     name: str
-    rows: Sequence[tuple[Event, str, int | None]] = field(default_factory=tuple)
+    rows: Sequence[tuple[Event, str, int | tuple[int, str] | None]] = field(default_factory=tuple)
 
     @property
     def events(self) -> list[Event]:

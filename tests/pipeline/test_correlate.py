@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqtt_bridge.correlate import HAPPENINGS, TRUSTS, Book, Correlator
+from mqtt_bridge.correlate import HAPPENINGS, TRUSTS, Book, Correlator, Placement
 from mqtt_bridge.model import Event
 from mqtt_bridge.severity import Trust
 from tests.pipeline.happenings import NIGHT, backup_failure, place, stored, told, upid
@@ -45,12 +45,18 @@ def reports(draw: st.DrawFn) -> Event:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(reports(), min_size=1, max_size=25))
-def test_a_duplicate_says_what_one_at_least_as_trusted_said_before(events: list[Event]) -> None:
+def test_a_duplicate_says_what_was_said_before_and_is_surer_than_all_who_did_or_not(events: list[Event]) -> None:
     by_id: dict[str, Event] = {}
-    for event in stored(events):
+    sure: dict[str, set[int]] = {}
+    correlator = Correlator()
+    for sent in events:
+        (one,) = place([sent], correlator)
+        event = sent.model_copy(update={"correlation_id": one.correlation_id, "duplicate_of": one.duplicate_of})
+        heard = sure.setdefault(event.duplicate_of or event.id, set())
+        assert one.surer == (bool(heard) and min(heard) > TRUSTS.index(event.trust))
+        heard.add(TRUSTS.index(event.trust))
         if event.duplicate_of:
             first = by_id[event.duplicate_of]
-            assert TRUSTS.index(first.trust) <= TRUSTS.index(event.trust)
             assert (first.severity, first.ok is False) == (event.severity, event.ok is False)
             assert first.correlation_id == event.correlation_id
             assert first.duplicate_of is None
@@ -59,10 +65,10 @@ def test_a_duplicate_says_what_one_at_least_as_trusted_said_before(events: list[
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(reports(), min_size=1, max_size=15), st.lists(reports(), max_size=15), st.randoms())
-def test_what_is_trusted_less_makes_nothing_a_duplicate_and_frees_nothing(
+def test_what_is_trusted_less_keeps_nothing_back_and_frees_nothing(
     real: list[Event], forged: list[Event], dice: random.Random
 ) -> None:
-    """The API's events have the same representatives with and without anything that others send between them."""
+    """The same of the API's events are worth telling with and without anything that others send between them."""
     real = [event.model_copy(update={"trust": "api"}) for event in real]
     forged = [event.model_copy(update={"trust": "unauthenticated"}) for event in forged]
     positions = sorted(dice.randrange(len(real) + 1) for _ in forged)
@@ -72,7 +78,11 @@ def test_what_is_trusted_less_makes_nothing_a_duplicate_and_frees_nothing(
     alone = dict(zip([event.id for event in real], place(real), strict=True))
     among = dict(zip([event.id for event in mixed], place(mixed), strict=True))
     for event in real:
-        assert among[event.id].duplicate_of == alone[event.id].duplicate_of
+        assert _worth(among[event.id]) == _worth(alone[event.id])
+
+
+def _worth(one: Placement) -> bool:
+    return one.duplicate_of is None or one.surer
 
 
 @settings(max_examples=60, deadline=None)

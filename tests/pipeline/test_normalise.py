@@ -146,7 +146,16 @@ def test_related_are_the_last_of_the_same_target_the_trusted_first() -> None:
 
 def test_duplicates_are_not_related_and_memory_is_bounded() -> None:
     related = Related(targets=10)
-    related.remember(told("EMAIL", "a", guest=100).model_copy(update={"duplicate_of": "x"}))
+    head = told("SYSLOG", "a", guest=200)
+    related.remember(head)
+    confirmed, *again = (
+        told(source, "a", guest=200).model_copy(update={"duplicate_of": head.id})
+        for source in ("EMAIL", "EMAIL", "SYSLOG")
+    )
+    related.remember(confirmed)
+    for one in again:
+        related.remember(one)
+    assert related.of(told("EMAIL", "b", guest=200)) == (confirmed.id, head.id)
     assert related.of(told("EMAIL", "b", guest=100)) == ()
     for number in range(100):
         related.remember(told("EMAIL", "a", guest=1000 + number))

@@ -231,6 +231,21 @@ async def test_what_becomes_of_duplicates(choice: str, expected: list[int | None
         assert pipeline.intake("EMAIL").duplicates == 1
 
 
+@pytest.mark.parametrize(
+    ("choice", "expected"), [("mark", [None, 0, 0, 0]), ("drop", [None, 0]), ("all", [None, None, None, None])]
+)
+async def test_what_is_trusted_more_is_never_dropped(choice: str, expected: list[int | None]) -> None:
+    async with running(EventSettings(duplicates=choice)) as (pipeline, journal, _):  # type: ignore[arg-type]
+        await pipeline.intake("SYSLOG")([report("1", trust="unauthenticated")])
+        await pipeline.intake("WEBSOCKET")([report("2", trust="api")])
+        await pipeline.intake("WEBHOOK")([report("3")])
+        await pipeline.intake("SYSLOG")([report("4", trust="unauthenticated")])
+        events = await history(journal)
+        ids = [event.id for event in events]
+        assert [event.source for event in events][:2] == ["SYSLOG", "WEBSOCKET"]
+        assert [event.duplicate_of and ids.index(event.duplicate_of) for event in events] == expected
+
+
 async def test_what_is_filtered_is_accepted_counted_and_nobodys_original() -> None:
     settings = EventSettings(per_listener={"WEBHOOK": Filters(min_severity="critical")})
     async with running(settings) as (pipeline, journal, _):

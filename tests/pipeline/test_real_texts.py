@@ -61,8 +61,9 @@ def test_one_happening_whichever_comes_first(first: int) -> None:
     correlator = Correlator()
     placed = [correlator.place(one) for one in events]
     assert {one.correlation_id for one in placed} == {events[0].id}
-    originals = [one.trust for one, where in zip(events, placed, strict=True) if not where.duplicate_of]
-    assert len(originals) == len(set(originals)), "each trust has at most one that is no duplicate"
+    assert [one.duplicate_of for one in placed] == [None, *[events[0].id] * (len(events) - 1)]
+    surer = [one.trust for one, where in zip(events, placed, strict=True) if where.surer]
+    assert len(surer) == len(set(surer)), "each trust confirms it once"
 
 
 def test_a_forged_success_mail_before_it_silences_nothing() -> None:

@@ -12,6 +12,8 @@ _PRUNE = _PBS.format("prunejob", r"nas\x2dbackups\x3adefault")
 _GC = _PBS.format("garbage_collection", r"nas\x2dbackups")
 _PBS_AT = 0x6AFF8F00 - 1_795_140_000
 
+SURER = (0, "surer")  # repeats the first, which is trusted less
+
 SCENARIOS = [
     Scenario("a failed backup on six channels", [
         (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", None),
@@ -24,9 +26,9 @@ SCENARIOS = [
     ]),
     Scenario("what is trusted less comes first", [
         (told("SYSLOG", "backup.guest.failed", 41, guest=101), "A", None),
-        (told("EMAIL", "backup.job.failed", 43, guest=101, guests={101: False}), "A", None),
-        (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", None),
-        (told("WEBHOOK", "backup.job.failed", 43, guest=101, guests={101: False}), "A", 2),
+        (told("EMAIL", "backup.job.failed", 43, guest=101, guests={101: False}), "A", SURER),
+        (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", SURER),
+        (told("WEBHOOK", "backup.job.failed", 43, guest=101, guests={101: False}), "A", 0),
     ]),
     Scenario("a forged OK mail before a failure silences nothing", [
         (told("SMTP", "backup.job.finished", 40, guest=101, guests={101: True}), "A", None),
@@ -41,8 +43,8 @@ SCENARIOS = [
     Scenario("a forged failure swallows no later real one", [
         (told("SYSLOG", "backup.guest.failed", 10, guest=101), "A", None),
         (told("SMTP", "backup.job.failed", 11, guest=101, guests={101: False}), "A", 0),
-        (told("EMAIL", "backup.job.failed", 43, guest=101, guests={101: False}), "A", None),
-        (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", None),
+        (told("EMAIL", "backup.job.failed", 43, guest=101, guests={101: False}), "A", SURER),
+        (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", SURER),
     ]),
     Scenario("a forged start does not tie two nights together", [
         (told("SMTP", "backup.job.started", 0), "A", None),
@@ -92,12 +94,13 @@ SCENARIOS = [
         (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", None),
         (told("EMAIL", "backup.job.failed", 43, guest=101, guests={101: False}), "A", 0),
         (told("EMAIL", "backup.job.failed", 343, guest=101, guests={101: False}), "B", None),
-        (told("WEBSOCKET", "task.vzdump.failed", 342, guest=101, upid=upid("vzdump", "101", at=300)), "B", None),
+        (told("WEBSOCKET", "task.vzdump.failed", 342, guest=101, upid=upid("vzdump", "101", at=300)), "B",
+         (2, "surer")),
     ]),
     Scenario("two jobs on two nodes at the same time", [
         (told("EMAIL", "backup.job.failed", 43, job="backup-sw"), "A", None),
         (told("EMAIL", "backup.job.failed", 43, node="pve2", job="backup-sw"), "B", None),
-        (told("WEBSOCKET", "task.vzdump.failed", 42, upid=_MULTI), "A", None),
+        (told("WEBSOCKET", "task.vzdump.failed", 42, upid=_MULTI), "A", SURER),
     ]),
     Scenario("two guests one after the other by hand", [
         (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", None),
@@ -124,9 +127,9 @@ SCENARIOS = [
     ]),
     Scenario("verification, by datastore and job", [
         (told("EMAIL", "verify.failed", _PBS_AT + 70, node="pbs", datastore="nas-backups"), "A", None),
-        (told("WEBSOCKET", "task.verificationjob.failed", _PBS_AT + 60, node="pbs", upid=_VERIFY), "A", None),
+        (told("WEBSOCKET", "task.verificationjob.failed", _PBS_AT + 60, node="pbs", upid=_VERIFY), "A", SURER),
         (told("GOTIFY_IN", "verify.failed", _PBS_AT + 70, node="pbs", datastore="nas-backups",
-              job="nas-backups-verify"), "A", 1),
+              job="nas-backups-verify"), "A", 0),
     ]),
     Scenario("a bad chunk while a verification runs", [
         (told("WEBSOCKET", "task.verificationjob.started", _PBS_AT, node="pbs", upid=_VERIFY), "A", None),
@@ -172,7 +175,7 @@ SCENARIOS = [
         (told("WEBSOCKET", "node.offline", 0, severity="critical"), "A", None),
         (told("SYSLOG", "node.online", 10, ok=True), "A", None),
         (told("EMAIL", "node.fencing", 60, severity="critical", ok=False), "A", None),
-        (told("WEBSOCKET", "node.online", 90, ok=True), "A", None),
+        (told("WEBSOCKET", "node.online", 90, ok=True), "A", (1, "surer")),
     ]),
     Scenario("two nodes lost at once are two incidents", [
         (told("WEBSOCKET", "node.offline", 0, severity="critical"), "A", None),
@@ -298,11 +301,11 @@ SCENARIOS = [
     Scenario("a certificate that was not renewed", [
         (told("EMAIL", "certificate.renewal.failed", 2, node="pbs"), "A", None),
         (told("WEBSOCKET", "task.acme-renew-cert.failed", 1, node="pbs", upid=upid("acme-renew-cert", node="pbs")),
-         "A", None),
+         "A", SURER),
     ]),
     Scenario("one task id told by log and API", [
         (told("SYSLOG", "task.qmclone.failed", 5, guest=9000, upid=upid("qmclone", "9000")), "A", None),
-        (told("WEBSOCKET", "task.qmclone.failed", 5, guest=9000, upid=upid("qmclone", "9000")), "A", None),
+        (told("WEBSOCKET", "task.qmclone.failed", 5, guest=9000, upid=upid("qmclone", "9000")), "A", SURER),
         (told("WEBSOCKET", "task.qmclone.failed", 5, guest=9000, upid=upid("qmclone", "9000", pid=2)), "B", None),
     ]),
     Scenario("mails of which nothing is known are alike only when they say the same", [
@@ -328,8 +331,36 @@ SCENARIOS = [
     ]),
     Scenario("authenticated, but less than the API", [
         (told("WEBHOOK", "node.fencing", 0, severity="critical", ok=False), "A", None),
-        (told("WEBSOCKET", "node.fencing", 0, severity="critical", ok=False), "A", None),
-        (told("EMAIL", "node.fencing", 0, severity="critical", ok=False), "A", 1),
+        (told("WEBSOCKET", "node.fencing", 0, severity="critical", ok=False), "A", SURER),
+        (told("EMAIL", "node.fencing", 0, severity="critical", ok=False), "A", 0),
+    ]),
+    Scenario("a report that does not say its node", [
+        (told("WEBHOOK", "system.mail", 0, title="Cron <root> /bin/x"), "A", None),
+        (told("SMTP", "system.mail", 1, node=None, title="Cron <root> /bin/x"), "A", 0),
+        (told("GOTIFY_IN", "system.mail", 2, node=None, title="Cron <root> /bin/x"), "A", 0),
+        (told("GOTIFY_IN", "system.mail", 2, node=None, title="Cron <root> /bin/y"), "B", None),
+    ]),
+    Scenario("the one that says its node comes last", [
+        (told("GOTIFY_IN", "storage.zfs.degraded", 0, node=None, ok=False, pool="rpool"), "A", None),
+        (told("WEBHOOK", "storage.zfs.degraded", 1, ok=False, pool="rpool"), "A", 0),
+        (told("WEBHOOK", "storage.zfs.degraded", 1, node="pve2", ok=False, pool="rpool"), "B", None),
+    ]),
+    Scenario("a report of no node that could be of either", [
+        (told("WEBHOOK", "update.available", 0), "A", None),
+        (told("WEBHOOK", "update.available", 0, node="pve2"), "B", None),
+        (told("GOTIFY_IN", "update.available", 1, node=None), "C", None),
+        (told("SMTP", "update.available", 1, node=None), "C", 2),
+    ]),
+    Scenario("neither node nor guest: the only backup that ended like that", [
+        (told("WEBSOCKET", "task.vzdump.failed", 42, guest=101, upid=_TASK), "A", None),
+        (told("WEBSOCKET", "task.vzdump.finished", 43, node="pve2", guest=102,
+              upid=upid("vzdump", "102", node="pve2")), "B", None),
+        (told("GOTIFY_IN", "backup.job.failed", 43, node=None), "A", 0),
+        (told("GOTIFY_IN", "backup.job.failed", 43, node=None, site="unassigned"), "C", None),
+    ]),
+    Scenario("a node that is not said, and a site that is not known", [
+        (told("WEBHOOK", "system.mail", 0, site="unassigned", title="Cron"), "A", None),
+        (told("SMTP", "system.mail", 1, site="unassigned", node=None, title="Cron"), "B", None),
     ]),
 ]  # fmt: skip
 
@@ -341,7 +372,10 @@ def test_scenario(scenario: Scenario) -> None:
     seen = [letters.setdefault(one.correlation_id, chr(ord("A") + len(letters))) for one in placed]
     position = {event.id: number for number, event in enumerate(scenario.events)}
     assert seen == [letter for _, letter, _ in scenario.rows]
-    assert [one.duplicate_of and position[one.duplicate_of] for one in placed] == [row[2] for row in scenario.rows]
+    told_before = [one.duplicate_of and position[one.duplicate_of] for one in placed]
+    expected = [row[2] if isinstance(row[2], tuple) else (row[2], "") for row in scenario.rows]
+    surer = ["surer" if one.surer else "" for one in placed]
+    assert list(zip(told_before, surer, strict=True)) == expected
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
