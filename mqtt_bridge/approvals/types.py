@@ -94,7 +94,7 @@ class Approval:
     expires_at: float
     decided_at: float | None = None
     decided_by: str = ""
-    decided_how: str = ""
+    decided_how: How | Literal[""] = ""
 
 
 Ask = Callable[[ApprovalRequest], Awaitable[bool | None]]

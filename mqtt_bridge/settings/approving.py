@@ -5,7 +5,7 @@ from typing import Literal
 
 from mqtt_bridge.secret import Secret
 
-WayName = Literal["email", "ntfy", "gotify", "webhook", "apprise"]
+WayName = Literal["email", "ntfy", "gotify", "apprise"]
 
 
 @dataclass(frozen=True)

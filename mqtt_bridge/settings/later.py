@@ -22,8 +22,6 @@ LATER: tuple[Row, ...] = (
     Row("AGENT_*", "general", "", part="the agent", shared=True),
     *_rows("permission", "control by rules", "RULES_ALLOW=read"),
     *_rows("permission", "downloading images", "IMAGE_URL_ALLOWLIST"),
-    *_rows("approval", "approving actions", "APPROVAL_TIMEOUT=15m", "secret:APPROVERS", "APPROVAL_MQTT=off"),
-    *_rows("approval", "approving actions", "APPROVAL_ELICITATION=stdio"),
     *_rows(
         "Home Assistant",
         "Home Assistant discovery",

@@ -8,6 +8,7 @@ from typing import Any
 from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import sites, unused
+from mqtt_bridge.settings.approval_rows import approving
 from mqtt_bridge.settings.assemble import listening
 from mqtt_bridge.settings.assemble_notify import notifying
 from mqtt_bridge.settings.rules import RULES
@@ -89,6 +90,7 @@ def _assemble(sources: Sources) -> Settings:
         general=GeneralSettings(**fields["general"]),
         api=ApiSettings(**fields["api"]),
         permission=PermissionSettings(mcp_allow=_mcp_allow(sources), mqtt_allow=_mqtt_allow(sources), **permission),
+        approval=approving(sources),
         mqtt=MqttSettings(**mqtt),
         mcp=McpSettings(
             toolsets=frozenset(TOOLSETS if "all" in toolsets else toolsets & set(TOOLSETS)), **fields["mcp"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from hashlib import sha256
 
+from mqtt_bridge.settings.approval_rows import approvals
 from mqtt_bridge.settings.event_rules import listeners
 from mqtt_bridge.settings.local import is_loopback
 from mqtt_bridge.settings.notify_rules import notifiers
@@ -90,4 +91,5 @@ RULES: tuple[Callable[[Sources, Report], None], ...] = (
     _listening,
     listeners,
     notifiers,
+    approvals,
 )

@@ -6,6 +6,7 @@ Loading, `proxmox-mcp config`, `.env.example` and `docs/configuration.md` are ma
 from dataclasses import replace
 
 from mqtt_bridge.settings import values as v
+from mqtt_bridge.settings.approval_rows import APPROVAL_ROWS
 from mqtt_bridge.settings.event_rows import EVENT_ROWS
 from mqtt_bridge.settings.later import LATER
 from mqtt_bridge.settings.notify_rows import NOTIFY_ROWS
@@ -13,8 +14,8 @@ from mqtt_bridge.settings.row import SECRET_FILE, Row
 from mqtt_bridge.settings.tokens import TOKENS
 from mqtt_bridge.settings.types import LEVELS
 
-TOOLSETS: tuple[str, ...] = ("core", "power", "notify")
-LATER_TOOLSETS = ("history", "snapshots", "backups", "provision", "hardware", "guest", "iac")
+TOOLSETS: tuple[str, ...] = ("core", "power", "history", "snapshots", "backups", "provision", "guest", "notify")
+LATER_TOOLSETS = ("hardware", "iac")
 
 GROUPS: dict[str, str] = {
     "one host": "One Proxmox VE host, the short form",
@@ -23,6 +24,7 @@ GROUPS: dict[str, str] = {
     "cluster": "Clusters",
     "API": "How the Proxmox API is used",
     "permission": "What may be done",
+    "approval": "Approvals by people",
     "MQTT": "MQTT",
     "MCP": "MCP, for AI agents",
     "events in": "Events in: the listeners",
@@ -247,11 +249,12 @@ FIXED: tuple[Row, ...] = (
     Row(
         "APPROVAL_REQUIRED",
         "permission",
-        "Risks that need a person's approval; until approvals are available such an action is refused.",
+        "Risks that need a person's approval (docs/approvals.md).",
         v.choices(*LEVELS[1:], none=True),
         "destroy,exec",
         into="permission.approval_required",
     ),
+    *APPROVAL_ROWS,
     Row(
         "MQTT_HOST",
         "MQTT",
@@ -340,7 +343,7 @@ FIXED: tuple[Row, ...] = (
         "MCP",
         "Sets of tools, or all.",
         v.choices(*TOOLSETS, *LATER_TOOLSETS, "all"),
-        "core,power,notify",
+        "core,power,snapshots,backups,guest,notify",
     ),
     Row(
         "MCP_TOOL_PREFIX",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings.approving import ApprovalSettings
 from mqtt_bridge.settings.listening import EventSettings, ListenerSettings
 from mqtt_bridge.settings.notifying import NotifySettings, OutSettings
 
@@ -137,7 +138,7 @@ class McpSettings:
     tokens: tuple[NamedToken, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    toolsets: frozenset[str] = frozenset({"core", "power", "notify"})
+    toolsets: frozenset[str] = frozenset({"core", "power", "snapshots", "backups", "guest", "notify"})
     tool_prefix: str = ""
     session_idle: float = 300
 
@@ -178,6 +179,7 @@ class Settings:
     general: GeneralSettings = field(default_factory=GeneralSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     permission: PermissionSettings = field(default_factory=PermissionSettings)
+    approval: ApprovalSettings = field(default_factory=ApprovalSettings)
     mqtt: MqttSettings = field(default_factory=MqttSettings)
     mcp: McpSettings = field(default_factory=McpSettings)
     events: EventSettings = field(default_factory=EventSettings)
