@@ -90,8 +90,14 @@ class Reader:
     async def _hand_over(self, message: discord.Message) -> None:
         if message.id <= self._done.get(message.channel.id, 0):
             return
-        report = None if is_command(message) or _is_ours(message) else _report(message)
+        report = None if is_command(message) or self._is_ours(message) else _report(message)
         await self._commit([report] if report else [], message.channel.id, message.id)
+
+    def _is_ours(self, message: discord.Message) -> bool:
+        """What we said ourselves, as the bot or through DISCORD_OUT, must not come back as an event."""
+        state = message._state  # noqa: SLF001 -- the message's own way to its client
+        said_by_bot = state.user is not None and message.author.id == state.user.id
+        return said_by_bot or message.webhook_id in self.settings.own_webhooks
 
     async def _commit(self, reports: list[Report], channel: int, last: int) -> None:
         while True:
@@ -106,12 +112,6 @@ class Reader:
 
 def is_command(message: discord.Message) -> bool:
     return message.content.split(" ", 1)[0].lower() == PREFIX
-
-
-def _is_ours(message: discord.Message) -> bool:
-    """What we said ourselves must not come back as an event."""
-    state = message._state  # noqa: SLF001 -- the message's own way to its client
-    return state.user is not None and message.author.id == state.user.id
 
 
 def _report(message: discord.Message) -> Report | None:

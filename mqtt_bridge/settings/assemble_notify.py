@@ -1,5 +1,6 @@
 """The notifiers' sections of Settings, from their rows."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from mqtt_bridge.settings.plugins import fields, running
 from mqtt_bridge.settings.sources import Sources
 
 _ROWS = {row.key: row for row in NOTIFY_ROWS}
+_WEBHOOK = re.compile(r"(?:/webhooks/|discord://(?:[^@/,]{0,100}@)?)(\d{1,20})/")
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
@@ -30,6 +32,12 @@ def notifying(sources: Sources) -> tuple[NotifySettings, OutSettings]:
 def enabled_notifiers(sources: Sources) -> frozenset[NotifierName]:
     """Those that run."""
     return running(sources, _ROWS, NOTIFIERS, "ENABLED_NOTIFIERS")  # type: ignore[return-value]
+
+
+def own_webhooks(out: OutSettings) -> frozenset[int]:
+    """The ids of the Discord webhooks that we post through: DISCORD_IN may read the same channel."""
+    urls = (url.reveal() for url in (out.discord.webhook_url, out.apprise.urls) if url)
+    return frozenset(int(found) for url in urls for found in _WEBHOOK.findall(url))
 
 
 def _fields(sources: Sources, into: str) -> dict[str, Any]:

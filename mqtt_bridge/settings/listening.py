@@ -113,6 +113,7 @@ class DiscordInSettings:
     bot_token: Secret | None = None
     channels: tuple[int, ...] = ()
     roles: tuple[str, ...] = ()  # ids or names that may give commands
+    own_webhooks: frozenset[int] = frozenset()  # of DISCORD_OUT and APPRISE: what they post is no news
 
 
 @dataclass(frozen=True)

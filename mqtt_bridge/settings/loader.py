@@ -10,7 +10,7 @@ from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import sites, unused
 from mqtt_bridge.settings.approval_rows import approving
 from mqtt_bridge.settings.assemble import listening
-from mqtt_bridge.settings.assemble_notify import notifying
+from mqtt_bridge.settings.assemble_notify import notifying, own_webhooks
 from mqtt_bridge.settings.rules import RULES
 from mqtt_bridge.settings.sources import Report, Sources, collect
 from mqtt_bridge.settings.table import FIXED, ROWS, TOOLSETS
@@ -75,6 +75,7 @@ def _assemble(sources: Sources) -> Settings:
     fields: dict[str, dict[str, Any]] = {"general": {}, "api": {}, "permission": {}, "mqtt": {}, "mcp": {}}
     events, listen = listening(sources)
     notify, out = notifying(sources)
+    listen = replace(listen, discord=replace(listen.discord, own_webhooks=own_webhooks(out)))
     for row in FIXED:
         section, _, name = row.into.partition(".")
         if section in fields and (value := sources.value(row)) is not None:

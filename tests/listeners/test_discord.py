@@ -9,7 +9,7 @@ from mqtt_bridge.intake import IntakeFullError
 from mqtt_bridge.listeners.discord import DiscordIn
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings.listening import DiscordInSettings
-from tests.support.discord_gateway import CHANNEL, ROLE, TOKEN, Discord
+from tests.support.discord_gateway import CHANNEL, ROLE, TOKEN, Discord, user
 from tests.support.intakes import Remembering, running, until
 
 FAILED = "vzdump backup status (pve1.example.org): backup failed"
@@ -49,6 +49,17 @@ async def test_a_post_of_proxmox_becomes_an_event_and_the_past_none(discord: Dis
     assert report.trust == "authenticated"
     assert intake.cursors[str(CHANNEL)] == discord.messages[-1]["id"]
     assert discord.acknowledged >= 1, "heartbeats"
+
+
+async def test_what_discord_out_posts_there_is_no_news(discord: Discord) -> None:
+    intake = Remembering()
+    settings = DiscordInSettings(bot_token=Secret(TOKEN), channels=(CHANNEL,), own_webhooks=frozenset({778}))
+    async with running(DiscordIn(settings), intake):
+        await discord.say(FAILED, webhook_id="778", author=user(778, "Proxmox", bot=True))
+        await discord.post("of another webhook")
+        await until(lambda: intake.reports)
+    assert ["of another webhook" in (r.verdict.message or r.verdict.title) for r in intake.reports] == [True]
+    assert intake.cursors[str(CHANNEL)] == discord.messages[-1]["id"]
 
 
 async def test_an_embed_is_read_and_a_person_is_trusted_less(discord: Discord) -> None:

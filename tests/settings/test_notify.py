@@ -31,6 +31,21 @@ def test_what_is_told_to_one(given: Loader) -> None:
     assert "a-secret-topic" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("keys", "ids"),
+    [
+        ({}, set()),
+        ({"DISCORD_OUT_WEBHOOK_URL": "https://discord.com/api/webhooks/4711/secret"}, {4711}),
+        ({"DISCORD_OUT_WEBHOOK_URL": "https://discord.com/api/v10/webhooks/4711/secret?thread_id=1"}, {4711}),
+        ({"APPRISE_URLS": "discord://12/secret, discord://bot@34/secret/,tgram://56/7"}, {12, 34}),
+    ],
+)
+def test_the_webhooks_that_we_post_through_are_known_to_the_discord_listener(
+    given: Loader, keys: dict[str, str], ids: set[int]
+) -> None:
+    assert given(**keys).listen.discord.own_webhooks == ids
+
+
 def test_the_port_of_mail_follows_the_security(given: Loader) -> None:
     assert given().out.email.port == 587
     assert given(NOTIFY_EMAIL_SECURITY="tls").out.email.port == 465
