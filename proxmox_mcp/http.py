@@ -1,52 +1,55 @@
-"""MCP over HTTP: one Starlette app with /mcp, /health and /metrics behind one guard, and uvicorn around it.
+"""MCP over HTTP: one Starlette app with /mcp, /ws, /health and /metrics behind one guard, and uvicorn around it.
 
-The guard comes first and holds for every route: exact host, exact origin, body size, bearer token. Only /health is
-open, and it says only ok or not.
+The guard (`http_guard`) comes first and holds for every route. Only /health is open, and it says only ok or not.
 """
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
-import logging
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 import uvicorn
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
-from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
-from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from mqtt_bridge.errors import BridgeError, SettingsError
-from mqtt_bridge.secret import Secret
-from mqtt_bridge.settings import McpSettings
+from mqtt_bridge.settings import Settings
 from proxmox_mcp import metrics
+from proxmox_mcp.http_guard import MAX_BODY, WS_PATH, guarded, is_loopback
+from proxmox_mcp.http_patience import WHOLE, patient
 from proxmox_mcp.server import ProxmoxServer
+from proxmox_mcp.tokens import Keyring, required
+from proxmox_mcp.ws import MAX_MESSAGE, Stream
+from proxmox_mcp.ws_hub import Hub
 
-log = logging.getLogger(__name__)
-
-MAX_BODY: Final = 1024 * 1024  # bytes of a request
 MAX_SESSIONS: Final = 200  # some clients never close one; the oldest idle out after MCP_SESSION_IDLE
+MAX_CONNECTIONS: Final = 1000  # and requests, together; what is more gets a 503
 SHUTDOWN = 1.5  # seconds that open streams get
-OPEN_PATHS = frozenset({"/health"})
-TOKEN_NAME = "default"  # noqa: S105 - the name of the one token there is
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+PING = 20.0  # seconds between two pings of a WebSocket, and for its answer
 
 
-def build_app(server: ProxmoxServer, mcp: McpSettings, *, healthy: Callable[[], bool] | None = None) -> ASGIApp:
-    """The app. `healthy` is what /health says; without it, that the server runs."""
-    server.metrics.sources.append(lambda: metrics.state_rows(server.services.state))
+def build_app(
+    server: ProxmoxServer,
+    settings: Settings,
+    *,
+    healthy: Callable[[], bool] | None = None,
+    refused: Counter[str] | None = None,
+) -> ASGIApp:
+    """The app. `healthy` is what /health says; without it, that the server runs. `refused` counts, for /metrics."""
+    refused = Counter() if refused is None else refused
+    keyring, mcp = Keyring.of(settings), settings.mcp
+    hub = Hub(server.services.state)
+    server.metrics.sources += [
+        lambda: metrics.state_rows(server.services.state),
+        lambda: refusals(refused),
+        hub.rows,
+    ]
     app = server.streamable_http_app(
         session_idle_timeout=mcp.session_idle,
         max_sessions=MAX_SESSIONS,
@@ -62,104 +65,19 @@ def build_app(server: ProxmoxServer, mcp: McpSettings, *, healthy: Callable[[], 
     async def prometheus(_: Request) -> Response:
         return Response(server.metrics.render(), media_type=metrics.CONTENT_TYPE)
 
-    app.router.routes += [Route("/health", health), Route("/metrics", prometheus)]
-    return _guarded(app, mcp)
+    app.router.routes += [
+        Route("/health", health),
+        Route("/metrics", prometheus),
+        WebSocketRoute(WS_PATH, Stream(hub, keyring)),
+    ]
+    return guarded(app, mcp, keyring, refused)
 
 
-def _guarded(app: Starlette, mcp: McpSettings) -> ASGIApp:
-    inner: ASGIApp = _Authorized(app, mcp.auth_token)
-    if mcp.allowed_origins:
-        inner = CORSMiddleware(
-            inner,
-            allow_origins=mcp.allowed_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "mcp-protocol-version", "mcp-session-id", "last-event-id"],
-            expose_headers=["mcp-session-id", "www-authenticate"],
-        )
-    return _SameSite(RequestBodyLimitMiddleware(inner, MAX_BODY), mcp)
-
-
-@dataclass(frozen=True)
-class _SameSite:
-    """Refuses hosts and origins that are not ours: a web page must not reach us through a name that it controls."""
-
-    app: ASGIApp
-    mcp: McpSettings
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            await refusal(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        host, origin = headers.get("host", "").lower(), headers.get("origin")
-        if not self._host_ok(host, scope):
-            log.warning("Refused a request for host %r: MCP_ALLOWED_HOSTS does not name it", host)
-            return PlainTextResponse("Unknown host. MCP_ALLOWED_HOSTS names those that are allowed.\n", status_code=421)
-        if origin is not None and not self._origin_ok(origin.lower(), host):
-            log.warning("Refused a request from origin %r: MCP_ALLOWED_ORIGINS does not name it", origin)
-            return PlainTextResponse("Unknown origin. MCP_ALLOWED_ORIGINS names the others.\n", status_code=403)
-        return None
-
-    def _host_ok(self, host: str, scope: Scope) -> bool:
-        """A configured name; else loopback, or the very address at which the request came in: no name can fake that."""
-        if any(host in {allowed.lower(), f"{allowed.lower()}:{_port(scope)}"} for allowed in self.mcp.allowed_hosts):
-            return True
-        address = str((scope.get("server") or ("", 0))[0])
-        literal = f"[{address}]" if ":" in address else address
-        names = {literal, *LOOPBACK} if is_loopback(address) else {literal}
-        return host in {f"{name}:{_port(scope)}" for name in names} or (_port(scope) == "80" and host in names)
-
-    def _origin_ok(self, origin: str, host: str) -> bool:
-        return urlsplit(origin).netloc == host or origin in {allowed.lower() for allowed in self.mcp.allowed_origins}
-
-
-@dataclass(frozen=True)
-class _Authorized:
-    """Asks for the token everywhere but on the open paths. Without a token set (loopback only), everyone may pass."""
-
-    app: ASGIApp
-    token: Secret | None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self.token and scope["path"] not in OPEN_PATHS:
-            if not self._known(Headers(scope=scope).get("authorization", "")):
-                await _unauthorized()(scope, receive, send)
-                return
-            # the SDK binds a session to the user that opened it
-            user = AuthenticatedUser(AccessToken(token="", client_id=TOKEN_NAME, scopes=[]))
-            scope = {**scope, "user": user}
-        await self.app(scope, receive, send)
-
-    def _known(self, header: str) -> bool:
-        scheme, _, given = header.partition(" ")
-        wanted = self.token.reveal() if self.token else ""
-        same = hmac.compare_digest(given.strip().encode(), wanted.encode())
-        return scheme.lower() == "bearer" and same
-
-
-def _unauthorized() -> Response:
-    return PlainTextResponse(
-        "Send the header `Authorization: Bearer TOKEN` with the token of MCP_AUTH_TOKEN.\n",
-        status_code=401,
-        headers={"WWW-Authenticate": 'Bearer realm="proxmox-mcp"'},
-    )
-
-
-def _port(scope: Scope) -> str:
-    return str((scope.get("server") or ("", 0))[1])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def refusals(refused: Counter[str]) -> Iterator[metrics.Row]:
+    """What the guard sent away, for /metrics."""
+    text = "Requests that the guard refused"
+    for reason in ("host", "origin", "token", "token_in_url", "too_many", "slow"):
+        yield metrics.Row("proxmox_mcp_refused_total", "counter", text, refused[reason], {"reason": reason})
 
 
 class HttpServer:
@@ -172,9 +90,12 @@ class HttpServer:
         host: str | None = None,
         port: int | None = None,
         healthy: Callable[[], bool] | None = None,
+        whole: float = WHOLE,
     ) -> None:
-        self._mcp = server.services.settings.mcp
+        self._settings = server.services.settings
+        self._mcp = self._settings.mcp
         self._server = server
+        self._whole = whole  # seconds within which a request must have come in
         self._host = self._mcp.host if host is None else host
         self._port = self._mcp.port if port is None else port
         self._healthy = healthy
@@ -190,18 +111,25 @@ class HttpServer:
         return f"http://{literal}:{self.port}/mcp"
 
     async def __aenter__(self) -> Self:
-        if not is_loopback(self._host) and not self._mcp.auth_token:
+        if not is_loopback(self._host) and not required(self._mcp):
             problem = f"MCP_AUTH_TOKEN is not set, and {self._host} can be reached from other machines: set a token"
             raise SettingsError([f"{problem}, or listen on 127.0.0.1 (MCP_HTTP_HOST)."])
         listener = _listen(self._host, self._port)
         self.port = listener.getsockname()[1]
+        refused: Counter[str] = Counter()
         config = uvicorn.Config(
-            build_app(self._server, self._mcp, healthy=self._healthy),
+            build_app(self._server, self._settings, healthy=self._healthy, refused=refused),
             log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="on",
-            ws="none",
+            http=patient(self._whole, refused),
+            ws="websockets-sansio",
+            ws_max_size=MAX_MESSAGE,
+            ws_ping_interval=PING,
+            ws_ping_timeout=PING,
+            proxy_headers=False,  # nobody may say under which address it came
+            limit_concurrency=MAX_CONNECTIONS,
             server_header=False,
             timeout_graceful_shutdown=1,
         )

@@ -79,6 +79,11 @@ class Mirror:
         return self._bus is not None and self._bus.connected
 
     @property
+    def factory(self) -> BusFactory:
+        """Makes further connections to where this one goes."""
+        return self._factory
+
+    @property
     def bus(self) -> Bus:
         """The connection, for questions."""
         if self._bus is None:

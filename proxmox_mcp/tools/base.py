@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -15,13 +16,16 @@ from proxmox_mcp.state import State
 from proxmox_mcp.view import Answer, View
 
 if TYPE_CHECKING:
+    from mqtt_bridge.approvals import Ask
     from mqtt_bridge.policy import Principal
     from mqtt_bridge.proxmox.actions import Actions
     from mqtt_bridge.proxmox.client import ProxmoxClient
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Model)
-Toolset = Literal["core", "power", "notify"]
+Toolset = Literal[
+    "core", "power", "history", "snapshots", "backups", "provision", "hardware", "guest", "iac", "notify"
+]  # fmt: skip
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 LIMIT = 100  # rows of a page unless asked otherwise
 MOST = 1000
@@ -40,11 +44,17 @@ class Services:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a tool: who asks, and how to tell of progress (seconds, out of, text)."""
+    """One call of a tool: who asks, and how to tell of progress (seconds, out of, text).
+
+    `ask` and `approval` are for `Actions.perform`: the person at the client, and the approval that this call goes on
+    with because its client repeats it with that person's answer.
+    """
 
     services: Services
     principal: "Principal"
     progress: Progress
+    ask: "Ask | None" = None
+    approval: str | None = None
 
     async def view(self) -> View:
         """What to read from; see State.view."""
@@ -90,13 +100,13 @@ class Tool:
         """Whether it changes nothing, ever."""
         return self.risk == "read"
 
-    def selected(self, settings: Settings) -> bool:
-        """Whether MCP_TOOLSETS names it or its set."""
-        return bool({self.name, self.toolset, "all"} & settings.mcp.toolsets)
+    def selected(self, toolsets: AbstractSet[str]) -> bool:
+        """Whether these (MCP_TOOLSETS, or those of a token) name it or its set."""
+        return not toolsets.isdisjoint({self.name, self.toolset, "all"})
 
-    def permitted(self, settings: Settings) -> bool:
-        """Whether MCP_ALLOW lets anything of it be done."""
-        return allows(settings.permission.mcp_allow, self.risk)
+    def permitted(self, level: Level) -> bool:
+        """Whether a principal with this level can do anything of it."""
+        return allows(level, self.risk)
 
 
 # --- arguments that many tools have ----------------------------------------------------------------------------------
