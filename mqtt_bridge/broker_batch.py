@@ -133,10 +133,19 @@ def packet(message: Message, message_id: int, *, modern: bool) -> bytes:
     topic, payload = _topic(message.topic), message.payload
     head = message_id.to_bytes(2, "big") if message.qos else b""
     if modern:
-        data = message.correlation_data
-        head += b"\0" if data is None else _length(len(data) + 3) + b"\x09" + len(data).to_bytes(2, "big") + data
+        head += _properties(message)
     kind = 0x30 | message.qos << 1 | message.retain
     return b"".join((bytes((kind,)), _length(len(topic) + len(head) + len(payload)), topic, head, payload))
+
+
+def _properties(message: Message) -> bytes:
+    """Of MQTT 5, with their length before them."""
+    found, data = b"", message.correlation_data
+    if message.expiry is not None:
+        found += b"\x02" + message.expiry.to_bytes(4, "big")
+    if data is not None:
+        found += b"\x09" + len(data).to_bytes(2, "big") + data
+    return _length(len(found)) + found
 
 
 @lru_cache(4096)

@@ -9,7 +9,8 @@ from typing import Protocol
 class Message:
     """One publish as received. `retain` is the broker's flag: set only on what it had stored.
 
-    `ticket` is what a durable session acknowledges it by; it holds for the connection that it came over.
+    `ticket` is what a durable session acknowledges it by; it holds for the connection that it came over. `expiry` (s),
+    of what is published in MQTT 5: the broker forgets it after that.
     """
 
     topic: str
@@ -19,6 +20,7 @@ class Message:
     response_topic: str | None = None
     correlation_data: bytes | None = None
     ticket: object = field(default=None, compare=False, repr=False)
+    expiry: int | None = None
 
 
 OnMessages = Callable[[Sequence[Message]], None]

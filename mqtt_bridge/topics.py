@@ -69,6 +69,10 @@ TABLE: tuple[TopicKind, ...] = (
     TopicKind("node_command", "<site>/node/<node>/command", model.CommandRequest, 1, False, inbound=True),
     TopicKind("datastore_command", "<site>/datastore/<store>/command", model.CommandRequest, 1, False, inbound=True),
     TopicKind("site_command", "<site>/command", model.CommandRequest, 1, False, inbound=True),
+    TopicKind("approval", "<site>/approval/<id>", model.Approval, 1, True),
+    TopicKind(
+        "approval_decision", "<site>/approval/<id>/decision/<who>", model.ApprovalDecision, 1, False, inbound=True
+    ),
     TopicKind("result", "<site>/result/<id>", model.CommandResult, 1, False),
 )
 KINDS: dict[str, TopicKind] = {kind.name: kind for kind in TABLE}
