@@ -1,4 +1,4 @@
-"""JSON schemas of tools: pydantic's, without the titles that say a name again.
+"""JSON schemas of tools: the short ones that clients get (outline.py), and the long ones that the documents show.
 
 Making them takes as long as a tenth of a cold start, so `tools/list` answers from `tools/schemas.json`, which
 `scripts/make_docs.py` writes from the models; a test fails when it says something else than they do.
@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from proxmox_mcp import outline
 from proxmox_mcp.tools.base import Tool
 
 FILE = Path(__file__).parent / "tools" / "schemas.json"
@@ -26,16 +27,16 @@ def stored() -> Schemas:
 
 def made(tool: Tool) -> dict[str, dict[str, Any]]:
     """The same of one tool, from its models."""
-    return {"input": arguments_schema(tool.arguments), "output": answer_schema(tool.answer)}
+    return {"input": outline.arguments(tool.arguments), "output": outline.answer(tool.answer)}
 
 
 def arguments_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """What a tool takes."""
+    """What a tool takes, with every description."""
     return _lean(model.model_json_schema(mode="validation"))
 
 
 def answer_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """What a tool returns: every field is always there."""
+    """What a tool returns, with every description: every field is always there."""
     return _lean(model.model_json_schema(mode="serialization"))
 
 
