@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import build, catalog
+from . import build, catalog, rules
 from .access import Acl
 from .history import history
 from .pbs.seed import backup_server
@@ -40,6 +40,7 @@ def random_datacentre(world: World) -> None:
     _snapshots(world)
     _jobs(world)
     history(world)
+    rules.seed(world)
 
 
 def _nodes(world: World) -> None:

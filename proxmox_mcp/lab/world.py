@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import journal
 from .access import Access
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .pbs.state import PbsHost
     from .push.metrics import MetricPush, MetricServer
     from .push.pve_texts import BackupRun
+    from .rules import Firewall, Replication
     from .state import BackupJob, Guest, GuestKind, HaResource, Node, Pool, Storage
 
 CONFIG_DIR = {"qemu": "qemu-server", "lxc": "lxc"}
@@ -45,6 +46,10 @@ class World:
     storages: dict[str, Storage] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     ha: dict[str, HaResource] = field(default_factory=dict)
+    ha_rules: list[dict[str, Any]] = field(default_factory=list)
+    firewalls: dict[str, Firewall] = field(default_factory=dict)
+    """By `cluster`, `node/NAME` and `guest/VMID`; without an entry there are no rules."""
+    replication: dict[str, Replication] = field(default_factory=dict)
     backup_jobs: dict[str, BackupJob] = field(default_factory=dict)
     metric_servers: dict[str, MetricServer] = field(default_factory=dict)
     metrics: MetricPush = field(init=False)

@@ -1,6 +1,28 @@
 """Every tool, in the order in which they are listed."""
 
-from proxmox_mcp.tools import cluster, diagnosis, events, guests, network, notify, power, storage, tasks
+from proxmox_mcp.tools import (
+    addresses,
+    backups_read,
+    cluster,
+    datastores,
+    diagnosis,
+    events,
+    firewall,
+    guests,
+    ha,
+    images,
+    logs,
+    metrics_history,
+    network,
+    notify,
+    permissions,
+    pools,
+    power,
+    replication,
+    snapshots_read,
+    storage,
+    tasks,
+)
 from proxmox_mcp.tools.base import Tool
 
 ALL: tuple[Tool, ...] = (
@@ -11,6 +33,18 @@ ALL: tuple[Tool, ...] = (
     *events.TOOLS,
     *diagnosis.TOOLS,
     *network.TOOLS,
+    *permissions.TOOLS,
     *power.TOOLS,
+    *metrics_history.TOOLS,
+    *logs.TOOLS,
+    *pools.TOOLS,
+    *ha.TOOLS,
+    *firewall.TOOLS,
+    *replication.TOOLS,
+    *snapshots_read.TOOLS,
+    *backups_read.TOOLS,
+    *datastores.TOOLS,
+    *images.TOOLS,
+    *addresses.TOOLS,
     *notify.TOOLS,
 )

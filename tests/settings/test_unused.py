@@ -83,7 +83,7 @@ def test_a_secret_file_of_a_later_version_counts_too(given: Loader) -> None:
 
 
 def test_toolsets_of_a_later_version(given: Loader) -> None:
-    settings = given(MCP_TOOLSETS="core,power,snapshots,guest")
+    settings = given(MCP_TOOLSETS="core,power,hardware,iac")
     assert settings.mcp.toolsets == {"core", "power"}
-    assert settings.unavailable == ("MCP_TOOLSETS names snapshots, guest: not available in this version; left out.",)
+    assert settings.unavailable == ("MCP_TOOLSETS names hardware, iac: not available in this version; left out.",)
     assert given(MCP_TOOLSETS="all").unavailable == ()

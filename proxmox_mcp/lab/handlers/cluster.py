@@ -108,14 +108,6 @@ def options(call: Call) -> dict[str, Any]:
     return {"mac_prefix": "BC:24:11", "keyboard": "en-us", "allowed-tags": tags, "description": ""}
 
 
-def nothing(_call: Call) -> list[Any]:
-    return []
-
-
-def firewall_options(_call: Call) -> dict[str, str]:
-    return {"digest": EMPTY_DIGEST}
-
-
 def config_nodes(call: Call) -> list[dict[str, str]]:
     return [
         {
@@ -163,11 +155,6 @@ ROUTES: tuple[Route, ...] = (
     ("GET", "/cluster/log", cluster_log),
     ("GET", "/cluster/nextid", nextid),
     ("GET", "/cluster/options", options),
-    ("GET", "/cluster/ha/rules", nothing),
-    ("GET", "/cluster/replication", nothing),
-    ("GET", "/nodes/{node}/replication", nothing),
-    ("GET", "/cluster/firewall/rules", nothing),
-    ("GET", "/cluster/firewall/options", firewall_options),
     ("GET", "/cluster/config/nodes", config_nodes),
     ("GET", "/cluster/config/totem", totem),
     ("GET", "/nodes", nodes),

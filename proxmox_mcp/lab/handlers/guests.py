@@ -200,11 +200,6 @@ def _interface(name: str, hardware: str, address: str, prefix: int) -> dict[str,
     }
 
 
-def nothing(call: Call) -> list[Any]:
-    call.guest  # noqa: B018 - an unknown guest is an error even so
-    return []
-
-
 ROUTES: tuple[Route, ...] = (
     *both("GET", "", listing),
     *both("GET", "/{vmid}/status/current", current),
@@ -214,6 +209,5 @@ ROUTES: tuple[Route, ...] = (
     *both("GET", "/{vmid}/snapshot/{snapname}/config", snapshot_config),
     *both("GET", "/{vmid}/rrddata", rrddata),
     *both("GET", "/{vmid}/feature", feature),
-    *both("GET", "/{vmid}/firewall/rules", nothing),
     ("GET", "/nodes/{node}/lxc/{vmid}/interfaces", interfaces),
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from proxmox_mcp.lab.state import LogEntry, Node
 
 KERNEL = "6.17.2-1-pve"
+CURSOR = "s=0123456789abcdef0123456789abcdef;i=1f4;b=89abcdef0123456789abcdef01234567;m=1;t=1;x=1"
 
 
 GIB = 1024**3
@@ -88,12 +89,15 @@ def syslog(call: Call) -> Page:
     """The node's part of the journal."""
     if call.world.options.scenario == "recorded":
         return numbered(["-- No entries --"], 0, 0)
-    lines = [
+    return numbered(_lines(call, 0, float("inf")), call.params.get("start", 0), call.params.get("limit", 50))
+
+
+def _lines(call: Call, since: float, until: float) -> list[str]:
+    return [
         f"{stamp(entry.time, '%b %d %H:%M:%S')} {entry.node} {entry.tag}{_pid(entry)}: {_user(entry)}{entry.msg}"
         for entry in call.world.journal
-        if entry.node == call.node.name
+        if entry.node == call.node.name and since <= entry.time <= until
     ]
-    return numbered(lines, call.params.get("start", 0), call.params.get("limit", 50))
 
 
 def _pid(entry: LogEntry) -> str:
@@ -105,19 +109,12 @@ def _user(entry: LogEntry) -> str:
 
 
 def journal(call: Call) -> Any:
-    """Empty bodies are what the recorded cluster gave: its hosts had no journal."""
+    """Lines between two cursors. Empty bodies are what the recorded cluster gave: its hosts had no journal."""
     if call.world.options.scenario == "recorded":
         return Empty()
-    page = syslog(call)
-    return [row["t"] for row in page.data][-call.params.get("lastentries", 50) :]
-
-
-def firewall_log(_call: Call) -> Page:
-    return numbered(["unable to open file - No such file or directory"], 0, 50)
-
-
-def nothing(_call: Call) -> list[Any]:
-    return []
+    lines = _lines(call, call.params.get("since", 0), call.params.get("until", float("inf")))
+    last = call.params.get("lastentries", len(lines))
+    return [CURSOR, *lines[len(lines) - min(last, len(lines)) :], CURSOR]
 
 
 def vzdump_defaults(call: Call) -> dict[str, Any]:
@@ -145,8 +142,6 @@ ROUTES: tuple[Route, ...] = (
     ("GET", "/nodes/{node}/rrddata", rrddata),
     ("GET", "/nodes/{node}/syslog", syslog),
     ("GET", "/nodes/{node}/journal", journal),
-    ("GET", "/nodes/{node}/firewall/rules", nothing),
-    ("GET", "/nodes/{node}/firewall/log", firewall_log),
     ("GET", "/nodes/{node}/vzdump/defaults", vzdump_defaults),
     ("GET", "/nodes/{node}/scan/nfs", scan_nfs),
 )
