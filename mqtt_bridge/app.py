@@ -6,28 +6,37 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from mqtt_bridge import __version__, ways_out
+from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions, Will
 from mqtt_bridge.bus import Message
 from mqtt_bridge.chat import Chat
 from mqtt_bridge.claim import Claim, SiteTakenError, rival_in, yields_to
+from mqtt_bridge.commanding.carry import Carrier
+from mqtt_bridge.commanding.commands import Commands
+from mqtt_bridge.commanding.own_words import WORDS as OWN_WORDS
+from mqtt_bridge.commanding.words import Vocabulary
 from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.events import JOURNAL, Events
 from mqtt_bridge.heartbeat import Heartbeat as HeartbeatPing
 from mqtt_bridge.links import Links
+from mqtt_bridge.maintenance import Maintenance
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
 from mqtt_bridge.notify import Notify
 from mqtt_bridge.notify_requests import NotifyRequests
 from mqtt_bridge.pollers import Pollers
+from mqtt_bridge.proxmox.actions import TABLE as ACTION_ROWS
 from mqtt_bridge.proxmox.actions import Actions
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.settings import Settings
+from mqtt_bridge.settings.approving import ApprovalSettings
 from mqtt_bridge.statedir import StateDir, broker_options
 from mqtt_bridge.topics import TABLE, Parsed
 
@@ -62,12 +71,14 @@ class Bridge:
         self.writer = Writer(settings.general.bridge_name, secrets.token_hex(8), utc(time.time()) or "")
         self.pollers = Pollers(settings, self.writer)
         self.events = Events(self.pollers, settings.general.state_dir / JOURNAL)
+        self.maintenance = Maintenance(self.events.journal, tells=bool(settings.notify.enabled))
         self.options: BrokerOptions = BrokerOptions(host="")
         self.broker_kind = "configured"
         self.fatal: asyncio.Future[None]
         self._standby = standby
         self._embedded_port = settings.mqtt.embedded_port if embedded_port is None else embedded_port
         self.notify: Notify | None = None
+        self.commands: Commands | None = None
         self._stack = AsyncExitStack()
         self._broker: Broker | None = None
         self._published = asyncio.Event()
@@ -143,10 +154,29 @@ class Bridge:
 
     def _chat(self) -> Chat:
         """What answers commands given in a chat."""
-        permission = self.settings.permission
+        return Chat(self.events.world, self._actions(), self.settings.permission.discord_allow)
+
+    def _actions(self) -> Actions:
+        """The one entry to what changes something."""
         audit = Audit(self.settings.general.state_dir)
-        actions = Actions(self.pollers.clients, permission, audit, after=self.pollers.refresh)
-        return Chat(self.events.world, actions, permission.discord_allow)
+        return Actions(
+            self.pollers.clients,
+            self.settings.permission,
+            audit,
+            after=self.pollers.refresh,
+            expecting=self.maintenance.expect,
+        )
+
+    async def _take_commands(self) -> None:
+        """Over MQTT, until cancelled."""
+        permission, state = self.settings.permission, self.settings.general.state_dir
+        names, sites = self.pollers.retained.names, [s.slug for s in self.settings.sites]
+        audit, maintenance = Audit(state), self.maintenance
+        async with Approvals(state, ApprovalSettings(), audit) as ids:
+            carrier = partial(Carrier, self._actions(), maintenance, audit, ids.use_command_id, permission.mqtt_allow)
+            words = Vocabulary(ACTION_ROWS, OWN_WORDS)
+            self.commands = Commands(words, carrier, names, self.writer.bridge, sites)
+            await self.commands.run(self.options)
 
     async def _begin_notifying(self, stack: AsyncExitStack) -> None:
         if self.settings.notify.enabled and self.notify is None:
@@ -198,6 +228,8 @@ class Bridge:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
         await self._begin_notifying(self._stack)  # a standby tells nothing until it has taken over
+        if self.settings.permission.mqtt_allow != "read":  # and not before the sites are ours
+            self.pollers.parts.start("commands", self._take_commands)
         self._listen_to_events()
         history = self.events.history()
         async with (
@@ -320,6 +352,7 @@ class Bridge:
             sites=tuple(s.slug for s in self.settings.sites),
             listeners=self.events.info(),
             notifiers=self.notify.info() if self.notify else {},
+            commands=self.commands.info if self.commands else {},
             missing=tuple(m for i in inventories for m in i.missing),
             problems=(*problems, *self.settings.unavailable),
             limits={

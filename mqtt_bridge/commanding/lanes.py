@@ -16,7 +16,12 @@ class Lanes(Generic[T]):
     """`serve` it. `do` must answer for every item by itself: what it raises ends everything."""
 
     def __init__(
-        self, do: Callable[[T], Awaitable[None]], *, at_once: int = AT_ONCE, waiting: int = WAITING, lane: int = IN_A_LANE
+        self,
+        do: Callable[[T], Awaitable[None]],
+        *,
+        at_once: int = AT_ONCE,
+        waiting: int = WAITING,
+        lane: int = IN_A_LANE,
     ) -> None:
         self._do = do
         self._limits = (waiting, lane)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +10,7 @@ from mqtt_bridge.bus import Message
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.commanding.request import Asked
 from mqtt_bridge.commanding.words import TargetKind, Word
+from mqtt_bridge.model import CommandResult
 from mqtt_bridge.targets import DatastoreRef, GuestRef, NodeRef, Ref, SiteRef
 from mqtt_bridge.topics import Parsed
 
@@ -58,7 +59,7 @@ class Place:
 
 @dataclass
 class Order:
-    """A command that is to be carried out. `at`: Unix seconds, when it came in."""
+    """A command that is to be carried out. `at`: Unix seconds, when it came in. `begun`: it may have been sent."""
 
     place: Place
     ref: Ref
@@ -67,6 +68,7 @@ class Order:
     identity: str
     message: Message
     at: float
+    begun: bool = False
     upid: str | None = None
 
     @property
@@ -83,8 +85,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Answer:
-    """One result and where it may go. `last`: there will be no other one for this id."""
+    """A result, and the message that it answers."""
 
     message: Message
-    site: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    result: CommandResult

@@ -89,6 +89,7 @@ def _about(order: Order, tag: str | None) -> About:
     place = order.place
     if tag is not None:
         return about("tag", place.site, tag)
-    if place.kind == "node" or place.kind == "guest":
-        return about(place.kind, place.site, place.name)
+    match place.kind:
+        case "node" | "guest":
+            return about(place.kind, place.site, place.name)
     return about("site", place.site)

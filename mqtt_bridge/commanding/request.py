@@ -81,7 +81,7 @@ def _object(text: str) -> dict[str, Any]:
     return raw
 
 
-class _StaleError(vol.Invalid):  # type: ignore[misc]
+class _StaleError(vol.Invalid):
     """The times do not fit."""
 
 

@@ -14,7 +14,6 @@ TargetKind = Literal["guest", "node", "datastore", "site"]
 # what people say, where the action is called otherwise
 ALIASES: Mapping[tuple[TargetKind, str], str] = MappingProxyType(
     {
-        ("guest", "restart"): "guest.reboot",
         ("guest", "snapshot"): "snapshot.create",
         ("guest", "rollback"): "snapshot.rollback",
         ("guest", "backup"): "backup.create",
@@ -70,13 +69,17 @@ class Vocabulary:
         """Raises CommandError with near ones."""
         word = self._words.get((target, said.strip().lower().replace("-", "_")))
         if word is None:
-            raise CommandError(f"{said[:64]!r} is no command for a {target}.", "unknown_word", cure=self._near(target, said))
+            raise CommandError(
+                f"{said[:64]!r} is no command for a {target}.", "unknown_word", cure=self._near(target, said)
+            )
         return self._forced(target, word) if force else word
 
     def _forced(self, target: TargetKind, word: Word) -> Word:
         action = FORCED.get(word.action, "")
         if (target, action) not in self._words:
-            raise CommandError(f"force: {word.text} knows no force.", "wrong", cure="Only shutdown does: it is a stop then.")
+            raise CommandError(
+                f"force: {word.text} knows no force.", "wrong", cure="Only shutdown does: it is a stop then."
+            )
         return self._words[target, action]
 
     def _near(self, target: TargetKind, said: str) -> str:
