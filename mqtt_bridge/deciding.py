@@ -63,11 +63,14 @@ class Decider:
     def _take(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
         if event.kind in maintenance.KINDS and self._follows:
             maintenance.follow(connection, event, now)
+        if silences.stops_all(event):
+            set_value(connection, silences.of_node(event.site, event.node or ""), str(now))
         backup_digest.note(connection, event)
         subject = subject_of(event)
         if not (subject.bad or subject.well or any(route.wants(event) for route in self.posting.routes.values())):
             return
         event = notices.bounded(event)
+        self._asked(connection, event, now)
         spared = next((s for s in silences.active(connection, now) if s.covers(event)), None)
         at = seconds(event.timestamp)
         late = at > 0 and now - at > self._max_age
@@ -120,6 +123,14 @@ class Decider:
         for route in self.posting.routes.values():
             if route.wants(event):
                 self.posting.deliver(connection, route, notice, it)
+
+    @staticmethod
+    def _asked(connection: sqlite3.Connection, event: Event, now: float) -> None:
+        """A node that has just stopped all of its guests goes because it was asked to, whoever asked."""
+        if event.kind == "node.offline" and event.node and event.trust == "api":
+            asked = value(connection, silences.of_node(event.site, event.node))
+            if asked is not None and now - float(asked) <= silences.GOING:
+                silences.add(connection, silences.restart(event.site, event.node, now, by="stopall"))
 
     def _restart(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
         """After the restart itself is told: what it takes along is not."""

@@ -5,26 +5,32 @@ survives a restart. Notifiers in a process of their own (`--only notify`) have a
 the event, and `follow` it. Those of this process do not: an event on MQTT could be anyone's.
 """
 
+import asyncio
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 from mqtt_bridge import incident_book, silences
 from mqtt_bridge.account import seconds as seconds_of
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.incidents import Incident
 from mqtt_bridge.incidents import acknowledge as acknowledged
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.journal import FILE, Journal, open_reader
+from mqtt_bridge.journal_file import BUSY, translated
 from mqtt_bridge.model import Event, utc
 from mqtt_bridge.notices import length
 from mqtt_bridge.silences import Scope, Silence
 from mqtt_bridge.topics import SITE_SLUG
 
+T = TypeVar("T")
 SOURCE = "MAINTENANCE"
 STARTED, ENDED, ACKNOWLEDGED = "maintenance.started", "maintenance.ended", "incident.acknowledged"
+RESTART = "node.shutdown"
 KINDS = frozenset({STARTED, ENDED, ACKNOWLEDGED})
 SHORTEST = 4  # characters of an incident's id that name it
 _NAME = 100  # characters of a node or tag
@@ -96,6 +102,16 @@ class Maintenance:
         await self._publish(ENDED, what, f"Maintenance of {what} is over", by)
         return ended
 
+    async def expect(self, site: str, node: str, why: str) -> None:
+        """A node is about to restart or to go because we were asked to: what it takes along is not told.
+
+        It ends when the node is back, after silences.REBOOT at the latest. Raises JournalError.
+        """
+        now = time.time()
+        await self._journal.db.write(lambda connection: _expect(connection, site, node, why, now))
+        event = _event(RESTART, About("node", site, node), f"Node {node} goes down: {why}", {"by": why})
+        await self._journal.commit([event], {})
+
     async def active(self) -> list[Silence]:
         """Those that hold now, also what an action or `proxmox-mcp silence` began."""
         return await self._journal.db.read(lambda connection: silences.active(connection, time.time()))
@@ -164,6 +180,35 @@ def follow(connection: sqlite3.Connection, event: Event, now: float) -> None:
         _begin(
             connection, what, silences.silence(what.scope, what.site, what.target, now, until - now, event.message, by)
         )
+
+
+def _expect(connection: sqlite3.Connection, site: str, node: str, why: str, now: float) -> None:
+    one = silences.restart(site, node, now, by=why)
+    silences.add(connection, one)
+    silences.renew(connection, one.id, one)
+
+
+async def expect_beside(state_dir: Path, site: str, node: str, why: str) -> None:
+    """The same for a process that is not the bridge, where the bridge has this STATE_DIR; else the bridge will see.
+
+    It then tells by the task `stopall` that Proxmox begins before a node goes. Raises JournalError.
+    """
+    path = state_dir / FILE
+    if path.exists():
+        await asyncio.to_thread(beside, path, lambda connection: _expect(connection, site, node, why, time.time()))
+
+
+def beside(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Write into the journal of the bridge that runs beside this process. Raises JournalError, and where it is none."""
+    try:
+        open_reader(path).close()  # says in our words what is wrong with the file
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=BUSY)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            found = work(connection)
+            connection.execute("COMMIT")
+            return found
+    except sqlite3.Error as error:
+        raise translated(str(path), error) from error
 
 
 def _of(connection: sqlite3.Connection, what: About, now: float) -> list[Silence]:

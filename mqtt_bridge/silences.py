@@ -15,6 +15,7 @@ Scope = Literal["site", "node", "guest", "tag"]
 
 SHORTEST, LONGEST = 1.0, 365 * 86400.0  # seconds
 REBOOT = 15 * 60.0  # seconds that a node may need to come back
+GOING = 10 * 60.0  # seconds between a node's stopping all of its guests and its going
 DOUBTFUL = 5 * 60.0  # the same where anyone could have said that it restarts
 _DURATION = re.compile(r"(\d{1,6})\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -78,6 +79,12 @@ def of_restart(event: Event, now: float) -> Silence | None:
 def restart(site: str, node: str, now: float, length: float = REBOOT, by: str = "") -> Silence:
     """What holds while a node restarts that someone asked to; one for each node."""
     return Silence(of_node(site, node), "node", site, node, now, now + length, AUTOMATIC, by[:100])
+
+
+def stops_all(event: Event) -> bool:
+    """Whether Proxmox stops all guests of a node, as it does itself (as root) before the node goes."""
+    by_itself = event.trust == "api" and event.metadata.get("user") == "root@pam"
+    return by_itself and event.kind.startswith("task.stopall.") and event.node is not None
 
 
 def of_node(site: str, node: str) -> str:

@@ -11,8 +11,8 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,8 @@ from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.events_cli import plain
 from mqtt_bridge.incidents import Incident
 from mqtt_bridge.journal import FILE, open_reader
-from mqtt_bridge.journal_file import BUSY, translated
+from mqtt_bridge.journal_file import translated
+from mqtt_bridge.maintenance import beside
 from mqtt_bridge.model import utc
 from mqtt_bridge.notices import length
 from mqtt_bridge.settings import Settings, load
@@ -52,7 +53,7 @@ async def silence(arguments: argparse.Namespace) -> int:
     scope, site, target = where(settings, arguments.target, arguments.site)
     held = silences.duration(arguments.duration)
     one = silences.silence(scope, site, target, time.time(), held, arguments.reason, getpass.getuser())
-    _write(path, lambda connection: silences.add(connection, one))
+    beside(path, lambda connection: silences.add(connection, one))
     print(f"Silent until {_clock(one.until)}: {_what(one)}. End it: proxmox-mcp silence --end {one.id}")
     _notes(settings, path, one)
     return 0
@@ -100,7 +101,7 @@ def _notes(settings: Settings, path: Path, one: Silence) -> None:
 
 
 def _end(path: Path, identity: str) -> int:
-    if not _write(path, lambda connection: silences.end(connection, identity, time.time())):
+    if not beside(path, lambda connection: silences.end(connection, identity, time.time())):
         raise BridgeError(
             f"There is no silence {identity[:60]!r}.", cure="`proxmox-mcp silence --list` shows their ids."
         )
@@ -158,7 +159,7 @@ def _acknowledge(path: Path, which: str | None, by: str) -> int:
         identity = fits[0] if len(fits) == 1 and len(which) >= SHORTEST else which
         return Decider.acknowledge(connection, identity, by, time.time())
 
-    incident = _write(path, work)
+    incident = beside(path, work)
     if incident is None:
         raise BridgeError(f"There is no incident {which[:60]!r}.", cure="`proxmox-mcp incidents` shows their ids.")
     print(plain(f"Acknowledged: {incident.title}. No reminders and updates; its end, and what is worse, is told."))
@@ -190,30 +191,12 @@ def _line(one: Incident, now: float) -> str:
 # --- the journal -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
-    """The reader's opening says in our words what is wrong with the file."""
+def _read(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     try:
-        with closing(open_reader(path)) as reader:
-            if not write:
-                yield reader
-                return
-        with closing(sqlite3.connect(path, isolation_level=None, timeout=BUSY)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
+        with closing(open_reader(path)) as connection:
+            return work(connection)
     except sqlite3.Error as error:
         raise translated(str(path), error) from error
-
-
-def _read(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
-    with _opened(path, write=False) as connection:
-        return work(connection)
-
-
-def _write(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
-    with _opened(path, write=True) as connection:
-        return work(connection)
 
 
 def _clock(at: float) -> str:

@@ -27,6 +27,8 @@ __all__ = ["NAMES", "TABLE", "Action", "ActionError", "ActionResult", "Actions",
 
 DEFAULT_TIMEOUT: Final = 120.0  # seconds
 After = Callable[[str, int | str], Awaitable[None]]
+Expecting = Callable[[str, str, str], Awaitable[None]]
+_GOES: Final = frozenset({"node.reboot", "node.shutdown"})
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +40,8 @@ def visible(principal: Principal) -> tuple[str, ...]:
 class Actions:
     """The one way to change something in Proxmox.
 
-    `clients` may be filled later. `after` gets site and VMID or node. `me`: this machine, unless a test says otherwise.
+    `clients` may be filled later. `after` gets site and VMID or node; `expecting`: site, a node that goes, and why.
+    `me`: this machine, unless a test says otherwise.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Actions:
         audit: Audit,
         *,
         after: After | None = None,
+        expecting: Expecting | None = None,
         me: Identity | None = None,
         pace: float = PACE,
     ) -> None:
@@ -56,6 +60,7 @@ class Actions:
         self._permission = permission
         self._audit = audit
         self._after = after
+        self._expecting = expecting
         self._pace = pace
 
     @cached_property
@@ -87,7 +92,20 @@ class Actions:
             return result(plan, ok=True, changed=False, status="done", message=nothing, state_after=_state(plan))
         await record.write("intent", wait=wait)
         run = Run(plan, timeout, wait=wait, on_progress=on_progress, pace=self._pace)
-        return await self._finish(plan, record, await _executed(run, record))
+        outcome = await _executed(run, record)
+        if outcome.ok and plan.row.name in _GOES:
+            await self._expect(plan, principal)
+        return await self._finish(plan, record, outcome)
+
+    async def _expect(self, plan: Plan, principal: Principal) -> None:
+        """Whoever tells people of lost nodes knows that this one was asked to go."""
+        if self._expecting is None:
+            return
+        why = f"{plan.row.title}, asked for by {principal.name} ({principal.channel})"
+        try:
+            await self._expecting(plan.target.site, plan.target.node, why)
+        except BridgeError as error:
+            _log.warning("That %s goes will be told as a fault: %s", plan.target.node, error)
 
     def _judge(self, principal: Principal, plan: Plan) -> Refusal | None:
         refusal = judge(self._permission, principal, plan.row, plan.objects)

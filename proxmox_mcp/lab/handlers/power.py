@@ -157,7 +157,7 @@ def node_command(call: Call) -> None:
         await work(task)
         _schedule(call.world, node, comes_back=command == "reboot")
 
-    call.start("stopall", "", leave)
+    call.world.tasks.start(node.name, "stopall", "", ROOT_SELF, leave)
 
 
 def _schedule(world: World, node: Node, *, comes_back: bool) -> None:
