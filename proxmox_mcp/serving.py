@@ -9,6 +9,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -18,7 +20,7 @@ from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Bus, OnMessages
 from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.model import utc
-from mqtt_bridge.proxmox.actions import Actions, After
+from mqtt_bridge.proxmox.actions import Actions, After, Expecting
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import Settings, load
 from mqtt_bridge.statedir import LocalOwner, broker_options, local_owner
@@ -64,8 +66,17 @@ async def private_poller(settings: Settings) -> AsyncIterator[Loopback]:
         yield pollers.loopback
 
 
-def _actions(settings: Settings, clients: Mapping[str, ProxmoxClient], after: After | None) -> Actions:
-    return Actions(clients, settings.permission, Audit(settings.general.state_dir), after=after)
+def _actions(
+    settings: Settings, clients: Mapping[str, ProxmoxClient], after: After | None, expecting: Expecting
+) -> Actions:
+    audit = Audit(settings.general.state_dir)
+    return Actions(clients, settings.permission, audit, after=after, expecting=expecting)
+
+
+async def _expect_beside(state_dir: Path, site: str, node: str, why: str) -> None:
+    from mqtt_bridge.maintenance import expect_beside  # noqa: PLC0415 -- seldom needed: `stdio` starts without it
+
+    await expect_beside(state_dir, site, node, why)
 
 
 class Served:
@@ -99,7 +110,7 @@ class Served:
             metrics.watch(bridge.pollers.clients)
             metrics.sources.append(lambda: bridge_rows(bridge))
             clients = bridge.pollers.clients
-            actions = _actions(self._settings, clients, bridge.pollers.refresh)
+            actions = _actions(self._settings, clients, bridge.pollers.refresh, bridge.maintenance.expect)
             server = build_server(self._settings, self.state, actions, clients, metrics)
             host, port = self._address
             http_server = HttpServer(server, host=host, port=port, healthy=lambda: healthy(bridge))
@@ -162,7 +173,8 @@ async def _reader(settings: Settings, role: str) -> AsyncIterator[ProxmoxServer]
             stack.callback(following.cancel)
         metrics = Metrics()
         metrics.watch(clients)
-        yield build_server(settings, state, _actions(settings, clients, None), clients, metrics)
+        expecting = partial(_expect_beside, settings.general.state_dir)
+        yield build_server(settings, state, _actions(settings, clients, None, expecting), clients, metrics)
 
 
 async def _follow_owner(settings: Settings, state: State, known: LocalOwner | None, role: str) -> None:
