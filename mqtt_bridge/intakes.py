@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 REASONS = 32  # reasons counted apart; further ones are counted as OTHER
 OTHER = "other"
-DETAIL = 300  # characters
+DETAIL = 500  # characters
 
 HandOver = Callable[["EventIntake", Sequence[Report], Mapping[str, str]], Awaitable[None]]
 AskCursor = Callable[[str], Awaitable[str | None]]

@@ -20,6 +20,7 @@ from mqtt_bridge.intake import IntakeFullError, Report
 from mqtt_bridge.intakes import EventIntake
 from mqtt_bridge.model import Event
 from mqtt_bridge.normalise import World, event_id, iso
+from mqtt_bridge.seldom import Seldom
 from mqtt_bridge.settings.listening import EventSettings
 from mqtt_bridge.transaction import Batch, Maker
 
@@ -75,6 +76,7 @@ class Pipeline:
         self._waiting: dict[str, int] = {}
         self._summaries: list[Event] = []
         self._wake = asyncio.Event()
+        self._seldom = Seldom()
         self._few = False  # the last transaction was of those that have little
         self._open = False
         self._worker: asyncio.Task[None] | None = None
@@ -193,7 +195,8 @@ class Pipeline:
             return
         except Exception as error:
             self._maker.take_back(events)
-            log.exception("%d batches of reports could not be made into events", len(batches))
+            if times := self._seldom.count(repr(error)):
+                log.exception("Reports could not be made into events (%d times)", times)
             await self._apart(batches, error)
             return
         new = [event for event in events if event.id in stored]

@@ -2,6 +2,9 @@
 
 import asyncio
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -21,8 +24,51 @@ class BodyError(Exception):
         self.sentence = sentence
 
 
-async def read_body(request: web.BaseRequest, max_size: int, seconds: float) -> bytes:
-    """All of it, decompressed; raises BodyError, or ConnectionError when the sender went away."""
+class Room:
+    """Bytes of bodies that are in memory at once, over all listeners. One alone may have more than all of it."""
+
+    def __init__(self, size: int) -> None:
+        self.used = 0
+        self._size = size
+
+    def take(self, size: int, own: int) -> None:
+        """So much more for one who has `own` already; raises BodyError."""
+        if self.used + size > self._size and self.used > own:
+            raise BodyError(503, "too much at once", "too many large bodies at once: try again in a few seconds")
+        self.used += size
+
+    def leave(self, size: int) -> None:
+        self.used -= size
+
+
+ROOM = Room(64 * 1024 * 1024)
+
+
+@dataclass
+class _Share:
+    """What one request has of it."""
+
+    room: Room
+    own: int = 0
+
+    def take(self, size: int) -> None:
+        self.room.take(size, self.own)
+        self.own += size
+
+
+@asynccontextmanager
+async def body_of(
+    request: web.BaseRequest, max_size: int, seconds: float, room: Room | None = None
+) -> AsyncIterator[bytes]:
+    """All of it, decompressed, in memory within the block; raises BodyError, or ConnectionError: the sender left."""
+    share = _Share(room or ROOM)
+    try:
+        yield await _read(request, max_size, seconds, share)
+    finally:
+        share.room.leave(share.own)
+
+
+async def _read(request: web.BaseRequest, max_size: int, seconds: float, share: _Share) -> bytes:
     coding = request.headers.get("Content-Encoding", "").strip().casefold()
     if coding not in _PLAIN | _DEFLATED:
         raise BodyError(415, "unknown compression", "send it without compression, or with gzip or deflate")
@@ -31,12 +77,16 @@ async def read_body(request: web.BaseRequest, max_size: int, seconds: float) -> 
     try:
         async with asyncio.timeout(seconds):
             await _encourage(request)
-            body = await _collect(request, max_size)
+            body = await _collect(request, max_size, share)
     except TimeoutError:
         raise BodyError(408, "body too slow", f"the body took longer than {seconds:g} seconds") from None
     except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError) as error:
         raise BodyError(400, "broken body", "the body is not framed as HTTP wants it") from error
-    return _inflate(body, max_size) if coding in _DEFLATED else body
+    if coding not in _DEFLATED:
+        return body
+    plain = _inflate(body, max_size)
+    share.take(len(plain))
+    return plain
 
 
 async def _encourage(request: web.BaseRequest) -> None:
@@ -46,12 +96,13 @@ async def _encourage(request: web.BaseRequest) -> None:
         request.writer.output_size = 0
 
 
-async def _collect(request: web.BaseRequest, max_size: int) -> bytes:
+async def _collect(request: web.BaseRequest, max_size: int, share: _Share) -> bytes:
     body = bytearray()
     async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > max_size:
+        if len(body) + len(chunk) > max_size:
             raise _too_large(max_size)
+        share.take(len(chunk))
+        body += chunk
     return bytes(body)
 
 

@@ -1,6 +1,7 @@
 """Who shows the right token, and how long one waits who does not."""
 
 import hmac
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from mqtt_bridge.secret import Secret
+from mqtt_bridge.seldom import Seldom
+
+log = logging.getLogger(__name__)
 
 FIRST, LONGEST = 0.25, 8.0  # seconds before a 401 is sent
 FORGIVEN = 600.0  # seconds after which a wrong token is forgotten
@@ -24,6 +28,28 @@ def shown(request: web.BaseRequest) -> list[str]:
     with suppress(ValueError):  # too many fields
         found += [value for name, value in parse_qsl(query, max_num_fields=20) if name == "token"]
     return [token for token in found if token]
+
+
+class WrongTokens:
+    """Says in the log who comes with a wrong token, once a minute; of the request only its path is told."""
+
+    def __init__(self, listener: str, setting: str) -> None:
+        self._listener = listener
+        self._setting = setting
+        self._seldom = Seldom()
+
+    def note(self, request: web.BaseRequest) -> None:
+        """One more."""
+        source, path = request.remote or "?", request.raw_path.partition("?")[0][:60]
+        if times := self._seldom.count((source, path)):
+            log.warning(
+                "%s: %s from %s to %s without the token of %s",
+                self._listener,
+                "a request" if times == 1 else f"{times} requests",
+                source,
+                path,
+                self._setting,
+            )
 
 
 class TokenGate:

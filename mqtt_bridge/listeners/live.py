@@ -10,7 +10,9 @@ import logging
 from collections.abc import Mapping
 
 from mqtt_bridge.intake import Intake
+from mqtt_bridge.listeners.live_log import partial
 from mqtt_bridge.listeners.live_site import AnyInventory, SiteWatch
+from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.settings.listening import LiveSettings
 from mqtt_bridge.supervise import Parts
 
@@ -39,6 +41,13 @@ class Live:
                 told = self._health(intake, parts, told)
                 await asyncio.sleep(HEALTH_EVERY)
 
+    def _partial(self) -> list[str]:
+        """What is not seen of what could be, which is no trouble."""
+        if self._settings.log_priority < 0:
+            return []
+        sites = [one for one in self._inventories.values() if isinstance(one, Inventory)]
+        return [hint for site in sites if (hint := partial(site))]
+
     async def _watch(self, inventory: AnyInventory, intake: Intake) -> None:
         """A new one each time: it goes on from the journal's cursors."""
         watch = self.sites[inventory.site.slug] = SiteWatch(inventory, self._settings)
@@ -59,7 +68,9 @@ class Live:
             if part.problem and not (slug in self.sites and self.sites[slug].works)
         ]
         problem = "; ".join([*away, *failed])
-        text = problem or f"watching {', '.join(self._inventories)}"
+        text = problem or "; ".join([f"watching {', '.join(self._inventories)}", *self._partial()])
         if text != told:
+            if not problem and ";" in text:
+                log.warning("%s", text)
             (intake.unhealthy if problem else intake.healthy)(text)
         return text

@@ -1,11 +1,11 @@
 """Handing reports to the intake until it has taken them: what came from a difference cannot be asked for again."""
 
-import asyncio
 import logging
-import random
 from collections.abc import Mapping, Sequence
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.intake import Intake, JournalError, Report
+from mqtt_bridge.listeners.patience import Patience
+from mqtt_bridge.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -18,32 +18,26 @@ class Delivery:
 
     def __init__(self, intake: Intake, longest_pause: float) -> None:
         self._intake = intake
-        self._longest = max(FIRST_PAUSE, longest_pause)
+        longest = max(FIRST_PAUSE, longest_pause)
+        self._patience = Patience(FIRST_PAUSE, longest, longest, self._troubled, self._faulty)
+        self._trouble = ""
+        self._seldom = Seldom()
 
     async def __call__(self, reports: Sequence[Report], cursors: Mapping[str, str]) -> None:
         """In order; the cursors are committed with the last of the reports."""
         if not reports and not cursors:
             return
-        waiting, size, pause = list(reports), BATCH, FIRST_PAUSE
-        while True:
-            batch, last = waiting[:size], len(waiting) <= size
-            try:
-                await self._intake(batch, cursors=cursors if last else None)
-            except IntakeFullError:
-                size = max(1, size // 2)
-            except JournalError as error:
-                log.warning("Events of the live watcher wait: %s", error)
-            except Exception:
-                log.exception("Events of the live watcher were refused by mistake")
-                size = max(1, len(batch) // 2)
-                if len(batch) == 1:  # this one is the reason, and would hold up all others for ever
-                    self._intake.reject("could not be made into an event")
-                    del waiting[0]
-            else:
-                del waiting[: len(batch)]
-                pause = FIRST_PAUSE
-                if last:
-                    return
-                continue
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- jitter
-            pause = min(self._longest, pause * 2)
+        await self._patience.hand_over(self._intake, list(reports), BATCH, cursors)
+        if self._trouble:
+            log.info("Events of the live watcher are taken again")
+            self._trouble = ""
+
+    def _troubled(self, error: JournalError) -> None:
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            log.warning("Events of the live watcher wait: %s", error)
+
+    def _faulty(self, error: Exception) -> None:
+        self._intake.reject("could not be made into an event")
+        if times := self._seldom.count(repr(error)):
+            log.error("%s events of the live watcher were refused by mistake", times, exc_info=error)

@@ -11,7 +11,9 @@ from mqtt_bridge import errors
 from mqtt_bridge.intake import Intake, Report
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.proxmox.inventory import Inventory
+from mqtt_bridge.proxmox.permissions import holds
 from mqtt_bridge.proxmox.polling import every
+from mqtt_bridge.proxmox.privileges import grant_lines
 from mqtt_bridge.wording import classify
 
 log = logging.getLogger(__name__)
@@ -102,6 +104,18 @@ class LogWatch:
             log.debug("The cluster log of %s cannot be read: %s", self._inventory.site.slug, error)
             return None
         return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else None
+
+
+def partial(inventory: Inventory) -> str:
+    """Why the site's cluster log is not all there is, with the cure; empty where it is, or that is not known yet.
+
+    Without Sys.Syslog on / Proxmox answers with the token's own entries, and says nothing of the others.
+    """
+    if not inventory.granted or holds(inventory.granted, "/", "Sys.Syslog"):
+        return ""
+    endpoint = inventory.site.endpoints[0]
+    cure = grant_lines("pve", "/", "Sys.Syslog", endpoint.user, endpoint.token_name)
+    return f"of the cluster log of {inventory.site.slug} only our own entries are seen; as root on a node: {cure}"
 
 
 def _identity(row: Mapping[str, Any]) -> str:

@@ -4,13 +4,14 @@ import base64
 import binascii
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from mqtt_bridge.listeners.http_body import BodyError, read_body
+from mqtt_bridge.listeners.http_body import BodyError, body_of
+from mqtt_bridge.listeners.http_token import WrongTokens
 from mqtt_bridge.secret import Secret
 
 MAX_BODY = 25_000_000  # bytes, decompressed: what Proxmox sends at most in one request
@@ -34,6 +35,7 @@ class InfluxApi:
     token: Secret | None
     write: Write
     reject: Callable[[str], None]
+    wrong: WrongTokens = field(default_factory=lambda: WrongTokens("METRICS", "EVENT_METRICS_TOKEN"))
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Every answer is final, and says in words what is wrong."""
@@ -47,21 +49,22 @@ class InfluxApi:
         if request.method == "POST":
             return await self._write(request)
         if self.token and request.headers.get("Authorization") and not self._admits(request):
-            return self._unauthorized()  # Proxmox asks with its token before it saves a metric server
+            return self._unauthorized(request)  # Proxmox asks with its token before it saves a metric server
         return web.json_response(_HEALTH)
 
     async def _write(self, request: web.BaseRequest) -> web.Response:
         if not self._admits(request):
-            return self._unauthorized()
+            return self._unauthorized(request)
         unit = _UNITS.get(_query(request).get("precision", "ns"))
         if unit is None:
             return self._refuse(400, "unknown precision", f"precision is one of {', '.join(_UNITS)}.")
         try:
-            body = await read_body(request, MAX_BODY, BODY_TIME)
+            async with body_of(request, MAX_BODY, BODY_TIME) as body:
+                taken = not body.strip() or await self.write(body, unit)
         except BodyError as error:
             sentence = f"the body is larger than {MAX_BODY} bytes" if error.status == _TOO_LARGE else error.sentence
             return self._refuse(error.status, error.reason, sentence)
-        if body.strip() and not await self.write(body, unit):
+        if not taken:
             return self._refuse(400, "no Proxmox metrics", "Not one line is a metric as Proxmox sends them.")
         return web.Response(status=204)
 
@@ -72,7 +75,8 @@ class InfluxApi:
         right = self.token.reveal().encode()
         return any([hmac.compare_digest(shown.encode(errors="replace"), right) for shown in _shown(request)])  # noqa: C419 -- all are compared
 
-    def _unauthorized(self) -> web.Response:
+    def _unauthorized(self, request: web.BaseRequest) -> web.Response:
+        self.wrong.note(request)
         return self._refuse(401, "wrong token", "The metric server's token is not EVENT_METRICS_TOKEN.")
 
     def _refuse(self, status: int, reason: str, sentence: str) -> web.Response:
@@ -81,7 +85,13 @@ class InfluxApi:
 
 
 _TOO_LARGE = 413
-_CODES = {401: "unauthorized", 404: "not found", 405: "method not allowed", 413: "request too large"}
+_CODES = {
+    401: "unauthorized",
+    404: "not found",
+    405: "method not allowed",
+    413: "request too large",
+    503: "unavailable",
+}
 _READ = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[str, ...]] = {
     "/api/v2/write": ("POST",),

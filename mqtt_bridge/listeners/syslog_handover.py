@@ -1,12 +1,17 @@
 """From the backlog to the intake: a few batches under way at once, so that one is read while others are written."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.intake import Intake, JournalError, Report
+from mqtt_bridge.listeners.patience import Patience
 from mqtt_bridge.listeners.syslog_backlog import Backlog, Message
+from mqtt_bridge.seldom import Seldom
+
+log = logging.getLogger(__name__)
 
 BATCH = 500  # reports in one call of the intake
 UNDER_WAY = 3  # calls at once; beyond the first only full batches, so that a trickle makes no small ones
@@ -28,6 +33,7 @@ class Handover:
         self._recovered = recovered
         self._open: list[list[Report]] = []  # not known to be committed
         self._calls: set[asyncio.Task[None]] = set()
+        self._seldom = Seldom()
 
     async def run(self, intake: Intake, look: Callable[[], None]) -> None:
         """Until cancelled; `look` is called now and then. Raises what the intake should not raise."""
@@ -87,24 +93,21 @@ class Handover:
         return batch
 
     async def _commit(self, batch: list[Report], intake: Intake) -> None:
-        """Hand it over, however long that takes. Trouble of another kind is counted, and the batch given up."""
-        pause, failed = FULL_PAUSE, False
-        while batch:
-            try:
-                await intake(batch)
-            except IntakeFullError:
-                pass
-            except JournalError as error:
-                failed = True
-                intake.unhealthy(str(error))
-            except Exception:
-                intake.reject("failed inside", len(batch))
-                self._close(batch)
-                raise
-            else:
-                break
-            await asyncio.sleep(pause)
-            pause = min(LONGEST_FAILED if failed else LONGEST_FULL, pause * 2)
+        """Hand it over, however long that takes. A message that a fault of ours refuses costs only itself."""
+        failed = False
+
+        def troubled(error: JournalError) -> None:
+            nonlocal failed
+            failed = True
+            intake.unhealthy(str(error))
+
+        def faulty(error: Exception) -> None:
+            intake.reject("failed inside")
+            if times := self._seldom.count(repr(error)):
+                log.error("%s syslog messages were refused by mistake", times, exc_info=error)
+
+        patience = Patience(FULL_PAUSE, LONGEST_FULL, LONGEST_FAILED, troubled, faulty)
+        await patience.hand_over(intake, batch, BATCH)
         self._close(batch)
         if failed:
             self._recovered(intake)

@@ -17,10 +17,10 @@ from aiohttp import web
 
 from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners.gotify_answers import VERSION, created, failure, message_of
-from mqtt_bridge.listeners.http_body import BodyError, read_body
+from mqtt_bridge.listeners.http_body import BodyError, body_of
 from mqtt_bridge.listeners.http_server import HttpServer, Limits
 from mqtt_bridge.listeners.http_tls import keep_fresh, server_context
-from mqtt_bridge.listeners.http_token import TokenGate
+from mqtt_bridge.listeners.http_token import TokenGate, WrongTokens
 from mqtt_bridge.listeners.reposts import Reposts
 from mqtt_bridge.settings.listening import WebhookInSettings
 from mqtt_bridge.settings.local import is_loopback
@@ -41,6 +41,7 @@ _METHODS = {
     "version": ("GET", "HEAD"),
     "health": ("GET", "HEAD"),
 }
+_BUSY, _AGAIN = 503, {"Retry-After": RETRY_AFTER}
 _OPEN: dict[str, dict[str, str]] = {"version": VERSION, "health": {"health": "green", "database": "green"}}
 
 
@@ -155,6 +156,7 @@ class _Receiver:
         self._clock = clock
         self._intake = intake
         self._gate = TokenGate(settings.token)
+        self._wrong = WrongTokens("WEBHOOK", "EVENT_WEBHOOK_TOKEN")
         self._reposts = Reposts(clock)
         self._readers = asyncio.Semaphore(READERS)
 
@@ -164,10 +166,12 @@ class _Receiver:
             return _json(200, await self._taken(request))
         except (_RefusedError, BodyError) as refused:
             self._intake.reject(refused.reason)
-            headers = refused.headers if isinstance(refused, _RefusedError) else {}
+            headers = (
+                refused.headers if isinstance(refused, _RefusedError) else _AGAIN if refused.status == _BUSY else {}
+            )
             return _json(refused.status, failure(refused.status, refused.sentence), **headers)
         except (IntakeFullError, JournalError) as error:
-            return _json(503, failure(503, error.message), **{"Retry-After": RETRY_AFTER})
+            return _json(503, failure(503, error.message), **_AGAIN)
 
     async def _taken(self, request: web.BaseRequest) -> dict[str, Any]:
         site, what = _where(request)
@@ -176,12 +180,12 @@ class _Receiver:
         await self._authorize(request)
         if site and site not in self._sites:
             raise _RefusedError(404, "unknown site", f"no site is called {site}: see PROXMOX_SITE and PVE_CLUSTERS")
-        body = await read_body(request, self._settings.max_size, self._limits.body)
-        if not body.strip():
-            raise _RefusedError(400, "empty body", "the body is empty: the template is missing in the target")
-        if what == "message":
-            return await self._gotify(request, body, site)
-        report = await self._report(request, "webhook", body, site)
+        async with body_of(request, self._settings.max_size, self._limits.body) as body:
+            if not body.strip():
+                raise _RefusedError(400, "empty body", "the body is empty: the template is missing in the target")
+            if what == "message":
+                return await self._gotify(request, body, site)
+            report = await self._report(request, "webhook", body, site)
         await self._commit(report)
         return {"accepted": True, "kind": report.verdict.kind, "severity": report.verdict.severity}
 
@@ -205,6 +209,7 @@ class _Receiver:
 
     async def _authorize(self, request: web.BaseRequest) -> None:
         if not self._gate.admits(request):
+            self._wrong.note(request)
             if self.server:
                 self.server.idle(request)
             await asyncio.sleep(self._gate.pause(request.remote or ""))

@@ -122,6 +122,11 @@ class Inventory:
             self._granted, self._granted_at = granted, now
             self.missing = permissions.missing(granted, self.site.slug, self.site.endpoints[0])
 
+    @property
+    def granted(self) -> permissions.Permissions:
+        """What the token may, as last read; empty before."""
+        return self._granted
+
     def _lacking(self) -> tuple[permissions.Need, ...]:
         """What nothing works without; asked for at every poll while there is any, so that a cure is seen at once."""
         return permissions.core_missing(self._granted, self.site.endpoints[0])

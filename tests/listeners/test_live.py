@@ -311,6 +311,22 @@ async def test_the_cluster_log(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
     assert made.taken.repeated == 0
 
 
+async def test_a_cluster_log_that_is_not_all_there_is_said_once_and_is_no_trouble(
+    seen: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert seen.taken.health[-1].endswith(("+watching lab, pbs1", "+watching pbs1, lab"))
+    seen.inventory._granted = {"/": {"Sys.Audit": 1, "VM.Audit": 1, "Datastore.Audit": 1}}
+    await seen.until(lambda: "own entries" in seen.taken.health[-1])
+    assert seen.taken.health[-1].startswith("+")
+    assert "pveum acl modify / --tokens 'root@pam!" in seen.taken.health[-1]
+    assert "PVESysAdmin" in seen.taken.health[-1]
+    await seen.polls(3)
+    assert sum("own entries" in said for said in seen.taken.health) == 1
+    assert [record.levelname for record in caplog.records if "own entries" in record.message] == ["WARNING"]
+    seen.inventory._granted = {"/": {"Sys.Audit": 1, "VM.Audit": 1, "Datastore.Audit": 1, "Sys.Syslog": 1}}
+    await seen.until(lambda: "own entries" not in seen.taken.health[-1])
+
+
 async def test_an_api_that_is_silent_for_a_while(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_site, "SITE_GRACE", 0.3)
     monkeypatch.setattr(live_site, "LOOK", 0.1)

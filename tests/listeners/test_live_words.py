@@ -1,10 +1,11 @@
 """What differences are called, what is remembered, and how reports are handed over: without any Proxmox."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError, Report
+from mqtt_bridge.intake import IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners import live_facts, live_words
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.listeners.live_memory import SHARDS, GuestKnown, Memory
@@ -224,6 +225,21 @@ async def test_one_that_cannot_be_made_into_an_event_holds_up_no_other() -> None
     assert [r.identity for r in taken.reports] == [f"{n}" for n in range(20) if n != 7]
     assert taken.rejected == {"could not be made into an event": 1}
     assert taken.cursors == {"a": "1"}
+
+
+async def test_a_journal_that_fails_is_told_once_until_it_works_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mqtt_bridge.listeners.live_delivery")
+    taken = Taken(refuse=JournalError("disk full"))
+    deliver = Delivery(taken, 0.01)
+    for number in range(2):
+        handing = asyncio.create_task(deliver(reports(3), {"a": f"{number}"}))
+        taken.refuse, before = JournalError("disk full"), taken.refused
+        async with asyncio.timeout(20):
+            while taken.refused < before + 5:
+                await asyncio.sleep(0.01)
+        taken.refuse = None
+        await handing
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * 2
 
 
 async def test_nothing_to_hand_over_asks_nobody() -> None:

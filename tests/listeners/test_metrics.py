@@ -160,6 +160,14 @@ async def test_who_may_write() -> None:
         assert under.intake.rejected == {"wrong token": len(bad) + 1}
 
 
+async def test_a_wrong_token_is_told_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as under:
+        for _ in range(3):
+            assert await under.post(lines(), "/write?db=x&p=s3cret", token="s3cret") == 401
+    (record,) = caplog.records
+    assert record.message == "METRICS: a request from 127.0.0.1 to /write without the token of EVENT_METRICS_TOKEN"
+
+
 async def test_health_as_proxmox_asks_before_it_saves_a_server() -> None:
     async with running() as under:
         for headers, expected in (

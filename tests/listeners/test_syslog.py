@@ -222,21 +222,27 @@ async def test_what_cannot_be_committed_at_the_end_is_counted(monkeypatch: pytes
     assert intake.rejected == {"not committed before the end": 3}
 
 
-async def test_trouble_inside_is_counted_and_the_rest_goes_on() -> None:
-    intake = Kept(trouble=[RuntimeError("a bug")])
-    listener = SyslogListener(SyslogSettings(port=0))
-    task = asyncio.create_task(listener.run(intake))
-    await until(lambda: intake.health)
-    send_udp(listener.port, LINE)
-    with pytest.raises(RuntimeError, match="a bug"):
-        await task
-    assert intake.rejected == {"failed inside": 1}
-    task = asyncio.create_task(listener.run(intake))
-    await until(lambda: len(intake.health) == 2)
-    send_udp(listener.port, LINE)
-    await until(lambda: intake.reports)
-    task.cancel()
-    await asyncio.wait([task])
+async def test_one_message_that_brings_about_a_fault_of_ours_costs_only_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Strict(Kept):
+        async def __call__(self, reports: Sequence[Report], *, cursors: Mapping[str, str] | None = None) -> None:
+            if any("the bad one" in report.verdict.message for report in reports):
+                raise RuntimeError("a bug")
+            await super().__call__(reports, cursors=cursors)
+
+    intake = Strict()
+    lines = [b"<29>Aug  8 20:22:01 pve1 app[1]: line %d" % number for number in range(100)]
+    lines[40] = lines[60] = b"<29>Aug  8 20:22:01 pve1 app[1]: the bad one"
+    async with running(intake) as (listener, _):
+        intake.gate.clear()
+        await send_tcp(listener.port, LINE + b"\n")
+        await send_tcp(listener.port, b"\n".join(lines) + b"\n")
+        await until(lambda: listener.read == 101)
+        intake.gate.set()
+        await until(lambda: len(intake.reports) == 99 and intake.rejected.total() == 2)
+    assert intake.rejected == {"failed inside": 2}
+    assert caplog.text.count("refused by mistake") == 1
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mqtt_bridge.listeners import http_server
+from mqtt_bridge.listeners import http_body, http_server
+from mqtt_bridge.listeners.http_body import Room
 from mqtt_bridge.listeners.http_server import Limits
 from mqtt_bridge.listeners.webhook import WebhookListener
 from mqtt_bridge.secret import Secret
@@ -137,6 +138,43 @@ async def test_a_head_that_never_ends(parts: list[bytes]) -> None:
         assert status(answer) in {0, 400}
         await until(lambda: intake.rejected)
     assert intake.rejected.total() == 1
+
+
+async def test_bodies_share_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room(SIZE)
+    monkeypatch.setattr(http_body, "ROOM", room)
+    intake = Remembering()
+    async with listening(intake) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % SIZE + b"x" * (SIZE - 10))
+        await until(lambda: room.used == SIZE - 10)
+        refused = await talk(port, HEAD + b"Content-Length: 20\r\n\r\n" + b'{"message": "12345"}')
+        assert status(refused) == 503
+        assert b"Retry-After: " in refused
+        assert status(await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")) == 200, "a small one finds room"
+        writer.transport.abort()
+        await until(lambda: room.used == 0)
+        packed = gzip.compress(b"{" + b" " * (SIZE - 2) + b"}")
+        head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+        assert status(await talk(port, head + packed)) == 200, "alone it may have more than all"
+        assert room.used == 0
+    assert intake.rejected == {"too much at once": 1}
+
+
+async def test_wrong_tokens_are_told_once_a_minute_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mqtt_bridge.listeners.http_token.FIRST", 0.001)
+    intake = Remembering()
+    async with listening(intake) as port:
+        for path in ("/webhook", "/webhook", "/message?token=s3cret"):
+            wrong = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Gotify-Key: s3cret\r\nContent-Length: 2\r\n\r\n{{}}"
+            assert status(await talk(port, wrong.encode())) == 401
+    assert intake.rejected == {"wrong token": 3}
+    assert [record.message for record in caplog.records] == [
+        f"WEBHOOK: a request from 127.0.0.1 to {path} without the token of EVENT_WEBHOOK_TOKEN"
+        for path in ("/webhook", "/message")
+    ]
 
 
 async def test_a_body_that_never_ends() -> None:
