@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from mqtt_bridge import __version__
 from mqtt_bridge.errors import BridgeError, SettingsError
+from mqtt_bridge.settings import LEVELS
 from mqtt_bridge.severity import SEVERITIES
 
 DESCRIPTION = "Proxmox VE and Backup Server on MQTT and for AI agents (MCP)."
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _serving(commands)
     _looking(commands)
     _quieting(commands)
+    _tokens(commands)
     _trying(commands)
     return top
 
@@ -93,15 +95,21 @@ def _serving(commands: Commands) -> None:
             "Starts no bridge, broker or listener. Where no bridge is online, Proxmox is asked directly.",
         )
     )
-    _add(
+    stdio = _add(
         commands,
         "stdio",
         "proxmox_mcp.serving:stdio",
         "answer MCP on standard input and output, for a client that starts us",
         "Starts no bridge, broker or listener, so any number may run beside a `serve` with the same settings.\n"
-        "Where no bridge is online, Proxmox is asked directly.",
-        '  {"mcpServers": {"proxmox": {"command": "proxmox-mcp", "args": ["stdio"]}}}',
+        "Where no bridge is online, Proxmox is asked directly.\n"
+        "With --connect it speaks for the client to a `serve` or `http` elsewhere; the one setting is the token,\n"
+        "which is in PROXMOX_MCP_TOKEN or a file: others can read the command line of a process.",
+        '  {"mcpServers": {"proxmox": {"command": "proxmox-mcp", "args": ["stdio"]}}}\n'
+        '  {"mcpServers": {"proxmox": {"command": "proxmox-mcp", "args": ["stdio", "--connect", '
+        '"https://mcp.lan/mcp"],\n                              "env": {"PROXMOX_MCP_TOKEN": "pmcp_…"}}}}',
     )
+    stdio.add_argument("--connect", metavar="URL", help="where the server is, as it says: http://HOST:PORT/mcp")
+    stdio.add_argument("--token-file", type=Path, metavar="FILE", help="its token (else PROXMOX_MCP_TOKEN)")
 
 
 def _looking(commands: Commands) -> None:
@@ -183,6 +191,33 @@ def _quieting(commands: Commands) -> None:
     incidents.add_argument("id", nargs="?", help="the incident's id, or how it begins, or that of one of its notices")
     incidents.add_argument("--by", metavar="NAME", help="who does (default: you)")
     incidents.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _tokens(commands: Commands) -> None:
+    token = _add(
+        commands,
+        "token",
+        "proxmox_mcp.token_file:token",
+        "make, list and remove the named tokens of MCP clients (MCP_TOKENS_FILE)",
+        "Each has a level and tools of its own, in place of MCP_ALLOW and MCP_TOOLSETS, and may have lists of what it\n"
+        "may act on, beside those that hold for all. The file has only hashes; a token is shown once.",
+        "  proxmox-mcp token add n8n --level operate --toolsets core,power --vmids 100,200-299\n"
+        "  proxmox-mcp token add dashboard\n"
+        "  proxmox-mcp token list\n"
+        "  proxmox-mcp token remove n8n",
+    )
+    actions = token.add_subparsers(dest="action", metavar="add|list|remove", required=True, parser_class=_Parser)
+    add = actions.add_parser("add", help="make one, and print it")
+    add.add_argument("name", help="whose it is; the audit trail says so")
+    add.add_argument("--level", choices=LEVELS, default="read", help="what it may do (default read)")
+    add.add_argument("--toolsets", metavar="LIST", help="sets of tools, or tools (default: those of MCP_TOOLSETS)")
+    add.add_argument("--nodes", metavar="LIST", help="nodes that it may act on (default: as configured for all)")
+    add.add_argument("--vmids", metavar="LIST", help="guests that it may act on: 100,200-299")
+    add.add_argument("--pools", metavar="LIST", help="pools whose guests it may act on")
+    add.add_argument("--sites", metavar="LIST", help="sites that it may act on")
+    listing = actions.add_parser("list", help="those there are, without what opens anything")
+    listing.add_argument("--json", action="store_true", help="print them for machines")
+    actions.add_parser("remove", help="take one out").add_argument("name", help="whose")
 
 
 def _trying(commands: Commands) -> None:

@@ -225,7 +225,11 @@ async def http(arguments: argparse.Namespace) -> int:
 
 
 async def stdio(arguments: argparse.Namespace) -> int:
-    """`proxmox-mcp stdio`."""
+    """`proxmox-mcp stdio [--connect URL]`."""
+    if arguments.connect:
+        from proxmox_mcp.connect import connect  # noqa: PLC0415 -- only where it is wanted
+
+        return await connect(arguments)
     async with _reader(_start(arguments), "stdio") as server:
         await run_stdio(server)
     return 0
