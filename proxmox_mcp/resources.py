@@ -10,6 +10,7 @@ import mcp_types as types
 from mcp.server.subscriptions import SubscriptionBus
 from mcp.shared.subscriptions import ResourceUpdated
 
+from mqtt_bridge.errors import UnknownTargetError
 from proxmox_mcp.store import Key
 from proxmox_mcp.tools import cluster, events, guests, storage, tasks
 from proxmox_mcp.tools.base import Arguments, Call
@@ -39,12 +40,32 @@ class Template:
         found = re.fullmatch(pattern, uri)
         return found.groupdict() if found else None
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of those parts."""
+        return tuple(re.findall(r"{(\w+)}", self.uri))
+
+
+class OneStorage(Arguments):
+    """Which storage."""
+
+    site: str
+    storage: str
+
+
+async def _one_storage(call: Call, args: OneStorage) -> Answer:
+    known = [s for s in (await call.view()).storages(args.site) if s.storage == args.storage]
+    if not known:
+        raise UnknownTargetError(f"There is no storage {args.storage!r} in site {args.site!r}.")
+    return await storage.get_storage(call, storage.StorageFilter(site=args.site, name=args.storage))
+
 
 TEMPLATES = (
     Template("site", "A site as a whole", "proxmox://{site}", cluster.get_cluster_status, cluster.OneSite),
     Template("node", "A node", "proxmox://{site}/node/{node}", cluster.get_node_status, cluster.OneNode),
     Template("guest", "A guest", "proxmox://{site}/guest/{vmid}", guests.get_guest, guests.OneGuest),
     Template("storage", "Storages of a site", "proxmox://{site}/storage", storage.get_storage, storage.StorageFilter),
+    Template("one storage", "A storage", "proxmox://{site}/storage/{storage}", _one_storage, OneStorage),
     Template("tasks", "Latest tasks of a site", "proxmox://{site}/tasks", tasks.get_recent_tasks, tasks.TaskFilter),
     Template("events", "Latest events of a site", "proxmox://{site}/events", events.get_events, events.EventFilter),
 )
@@ -102,6 +123,8 @@ def _uris(site: str, kind: str, name: str) -> Iterator[str]:
         yield f"{base}/guest/{name}"
     elif kind in {"storage", "shared_storage", "datastore"}:
         yield f"{base}/storage"
+        if kind != "datastore":
+            yield f"{base}/storage/{name.rpartition('/')[2]}"
     elif kind in {"tasks", "events"}:
         yield f"{base}/{kind}"
 

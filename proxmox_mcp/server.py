@@ -20,10 +20,10 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from mqtt_bridge import __version__
-from mqtt_bridge.errors import BridgeError, UnknownTargetError
+from mqtt_bridge.errors import BridgeError, UnknownTargetError, UnreachableError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import Settings
-from proxmox_mcp import outline, prompts, resources, schema
+from proxmox_mcp import completion, outline, prompts, resources, schema
 from proxmox_mcp.elicit import Asking, Elicitation
 from proxmox_mcp.metrics import Metrics
 from proxmox_mcp.state import State
@@ -95,6 +95,7 @@ class ProxmoxServer(MCPServer[Any]):
         low = self._lowlevel_server
         low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, self.notices.subscribe)
         low.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, self.notices.unsubscribe)
+        low.add_request_handler("completion/complete", types.CompleteRequestParams, self._complete)
 
     # --- tools ------------------------------------------------------------------------------------------------------
 
@@ -236,6 +237,23 @@ class ProxmoxServer(MCPServer[Any]):
         return types.GetPromptResult(
             messages=[types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))]
         )
+
+    async def _complete(
+        self, ctx: "ServerRequestContext[Any, Any]", params: types.CompleteRequestParams
+    ) -> types.CompleteResult:
+        del ctx
+        try:
+            return types.CompleteResult(completion=await self.complete(params))
+        except UnknownTargetError as error:
+            raise MCPError(types.INVALID_PARAMS, str(error)) from error
+
+    async def complete(self, params: types.CompleteRequestParams) -> types.Completion:
+        """Values for an argument of a prompt or resource template; raises UnknownTargetError where there is none."""
+        try:
+            view = await self.services.state.view()
+        except UnreachableError:
+            view = None
+        return completion.complete(view, params)
 
 
 def described(tool: Tool, name: str) -> types.Tool:

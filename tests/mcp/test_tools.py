@@ -255,17 +255,6 @@ async def test_an_unknown_prompt_is_wrong_parameters(client: Client) -> None:
     assert error.value.code == types.INVALID_PARAMS
 
 
-async def test_prompts_name_the_tools(client: Client) -> None:
-    names = {p.name for p in (await client.list_prompts()).prompts}
-    assert names == {"health_check", "incident_response"}
-    prompt = await client.get_prompt("incident_response", {"guest": "100", "site": "lab"})
-    content = prompt.messages[0].content
-    assert isinstance(content, types.TextContent)
-    mentioned = set(re.findall(r"\b((?:get|run|test)_\w+)", content.text))
-    assert "get_guest vmid=100" in content.text
-    assert mentioned <= CORE
-
-
 async def test_a_prefix_is_before_every_name(state: State) -> None:
     settings = Settings(mcp=McpSettings(tool_prefix="pve_", toolsets=frozenset({"core"})))
     async with Client(build_server(settings, state)) as client:
