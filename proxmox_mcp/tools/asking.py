@@ -141,8 +141,21 @@ async def guest(call: Call, vmid: int, node: str | None, site: str | None) -> Pl
 async def _fresh_guest(call: Call, vmid: int, node: str | None, site: str | None) -> Place:
     from mqtt_bridge.proxmox.lookup import find_guest  # noqa: PLC0415 - not needed to list tools
 
-    found = await find_guest(call.services.clients, vmid, site, node)
+    try:
+        found = await find_guest(call.services.clients, vmid, site, node)
+    except UnknownTargetError as error:
+        raise await seen_nothing(call, site, error, ("/vms", "VM.Audit")) from error
     return Place(found.site, found.vmid, found.type, found.node, found.name)
+
+
+async def seen_nothing(
+    call: Call, site: str | None, error: UnknownTargetError, need: tuple[str, str]
+) -> UnknownTargetError:
+    """The error with the lines that grant what the token lacks, where it sees none of the kind."""
+    if error.candidates:
+        return error
+    why = await unseen_at(list(hosts(call, site).values()), need)
+    return UnknownTargetError(error.message, cure=" ".join(why) or error.cure)
 
 
 def _placed(found: GuestState) -> Place:

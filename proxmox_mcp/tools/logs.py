@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from mqtt_bridge.errors import ProtocolError
 from mqtt_bridge.model import utc
 from proxmox_mcp.store import seconds
 from proxmox_mcp.tools import asking, words
@@ -69,12 +70,15 @@ async def get_logs(call: Call, args: LogRequest) -> LogLines:
 
 
 async def _journal(client: "ProxmoxClient", node: str, args: LogRequest) -> list[str]:
-    """Proxmox takes either a time or a number of lines."""
+    """Proxmox takes either a time or a number of lines; a host that keeps no journal sends an empty body."""
     if args.since or args.until:
         params: dict[str, Any] = _range(args)
     else:
         params = {"lastentries": SEARCHED if args.search else args.limit + 1}
-    rows = await client.get("nodes", node, "journal", **params)
+    try:
+        rows = await client.get("nodes", node, "journal", **params)
+    except ProtocolError:
+        return [str(row.get("t", "")) for row in await client.get("nodes", node, "syslog", limit=SEARCHED)]
     return [str(row) for row in rows or () if not _CURSOR.match(str(row))]
 
 

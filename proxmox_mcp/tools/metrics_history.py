@@ -141,9 +141,10 @@ async def _storage_at(call: Call, name: str, args: HistoryRequest) -> tuple[str,
     known = tuple(sorted({str(row.get("storage")) for rows in heard.answers.values() for row in rows}))
     if not found:
         where = f" on node {args.node}" if args.node else ""
-        raise UnknownTargetError(
+        unknown = UnknownTargetError(
             f"There is no storage {name!r}{where}.", cure=f"Storages: {', '.join(known)}.", candidates=known
         )
+        raise await asking.seen_nothing(call, args.site, unknown, ("/storage", "Datastore.Audit"))
     nodes = [f"{row['node']} ({site})" for site, row in found]
     if len(found) > 1 and (len({site for site, _ in found}) > 1 or not found[0][1].get("shared")):
         raise UnknownTargetError(f"Each of {', '.join(nodes)} has a storage {name!r} of its own.", cure="Give `node`.")

@@ -82,9 +82,9 @@ def action_needs() -> Iterator[Need]:
 
 def action_rows() -> "Iterator[tuple[str, Level, tuple[tuple[str, str], ...]]]":
     """Name, risk and (privilege, path) of each action."""
-    from mqtt_bridge.proxmox.action_rows import TABLE  # noqa: PLC0415 - not needed to list tools
+    from mqtt_bridge.actions import ACTIONS  # noqa: PLC0415 - not needed to list tools
 
-    for row in TABLE:
+    for row in ACTIONS.values():
         yield row.name, row.risk, tuple((p.name, p.path) for p in row.privileges)
 
 

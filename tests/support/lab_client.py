@@ -20,9 +20,9 @@ QUICK = LabOptions(speed=20, pvestatd_interval=0, auth_delay=0.05, dead_node_del
 
 
 @asynccontextmanager
-async def lab_client(lab: Lab, state_dir: Path, token: str = "root@pam!full") -> AsyncIterator[Client]:
-    """`token` is one of the lab's (`audit@pve!ro`: PVEAuditor); the Backup Server keeps its own, which may do all."""
-    account = lab.account(token)
+async def lab_client(lab: Lab, state_dir: Path, who: str = "root@pam!full") -> AsyncIterator[Client]:
+    """`who` is one of the lab's tokens (`audit@pve!ro`: PVEAuditor); the Backup Server's may do all."""
+    account = lab.account(who)
     mine = {
         "PVE_CLUSTER_PRIMARY_USER": account.user,
         "PVE_CLUSTER_PRIMARY_TOKEN_NAME": account.name,
