@@ -64,7 +64,7 @@ class Decider:
         if event.kind in maintenance.KINDS and self._follows:
             maintenance.follow(connection, event, now)
         if silences.stops_all(event):
-            set_value(connection, silences.of_node(event.site, event.node or ""), str(now))
+            set_value(connection, silences.of_node(event.site, event.node or ""), event.timestamp)
         backup_digest.note(connection, event)
         subject = subject_of(event)
         if not (subject.bad or subject.well or any(route.wants(event) for route in self.posting.routes.values())):
@@ -129,7 +129,7 @@ class Decider:
         """A node that has just stopped all of its guests goes because it was asked to, whoever asked."""
         if event.kind == "node.offline" and event.node and event.trust == "api":
             asked = value(connection, silences.of_node(event.site, event.node))
-            if asked is not None and now - float(asked) <= silences.GOING:
+            if asked is not None and seconds(event.timestamp) - seconds(asked) <= silences.GOING:
                 silences.add(connection, silences.restart(event.site, event.node, now, by="stopall"))
 
     def _restart(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
