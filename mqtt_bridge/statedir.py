@@ -187,3 +187,15 @@ def _lock(file: IO[str]) -> None:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     else:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def held(path: Path) -> IO[str] | None:
+    """The file, open and locked until it is closed or this process ends; None while another process holds it."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    file = path.open("r+", encoding="utf-8")
+    try:
+        _lock(file)
+    except OSError:
+        file.close()
+        return None
+    return file

@@ -251,11 +251,15 @@ class Watch:
         self._news = approvals.news
         self._version = -1
 
-    async def changed(self, within: float) -> bool:
-        """Wait for a change for so long; says whether there was one. The first time there is."""
+    async def news(self, within: float) -> None:
+        """Wait until this process changes something, for so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._news.wait()
+
+    async def changed(self, within: float) -> bool:
+        """The same; says whether any process has changed something since the last time. The first time: yes."""
+        await self.news(within)
         said, self._news = self._news.is_set(), self._approvals.news
         before, self._version = self._version, await self._approvals.db.read(_version)
         return said or before != self._version

@@ -14,6 +14,7 @@ from typing import Any
 from mqtt_bridge.approvals.types import Approval, ApprovalRequest, State
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.policy import Principal
+from mqtt_bridge.wording.clean import clean, one_line
 
 PENDING_EACH = 20  # of one principal: a flood of requests must not bury people
 PENDING_ALL = 200
@@ -21,6 +22,7 @@ KEPT = 7 * 86400.0  # seconds that what is over stays to be looked at
 COMMAND_IDS_KEPT = 86400.0
 TRIES = 5  # wrong codes, then the code is dead
 ID_BYTES = 16
+LINE, LINES = 500, 100  # characters of a call, note or reason; calls and notes
 _COLUMNS = (
     "id, site, state, principal, channel, action, title, risk, target, digest, body, created_at, expires_at, "
     "decided_at, decided_by, decided_how"
@@ -70,12 +72,16 @@ def add(connection: sqlite3.Connection, request: ApprovalRequest, now: float, ti
         )
     row = Approval(
         id=secrets.token_hex(ID_BYTES), site=request.site, state="pending", principal=who[0], channel=who[1],
-        action=request.action, title=request.title, risk=request.risk, target=request.target_label,
-        digest=request.digest, args=dict(request.args), calls=tuple(request.calls), notes=tuple(request.notes),
-        chosen=dict(request.chosen), reason=request.reason, created_at=now, expires_at=now + timeout,
+        action=request.action, title=one_line(request.title), risk=request.risk, target=one_line(request.target_label),
+        digest=request.digest, args=dict(request.args), calls=_lines(request.calls), notes=_lines(request.notes),
+        chosen=dict(request.chosen), reason=clean(request.reason, LINE), created_at=now, expires_at=now + timeout,
     )  # fmt: skip
     _insert(connection, row)
     return row, True
+
+
+def _lines(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(one_line(text, LINE) for text in texts[:LINES])
 
 
 def _insert(connection: sqlite3.Connection, row: Approval) -> None:
