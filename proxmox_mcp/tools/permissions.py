@@ -73,19 +73,18 @@ def needs() -> Iterator[Need]:
 
 def action_needs() -> Iterator[Need]:
     """From the actions' own rows; `/vms/{vmid}` counts as /vms."""
-    for name, _, privileges in action_rows():
-        for privilege, path in privileges:
-            where = path.partition("/{")[0] or "/"
-            kind: Kind = "pbs" if where.startswith(("/datastore", "/remote")) else "pve"
-            yield Need(name, kind, where, privilege)
-
-
-def action_rows() -> "Iterator[tuple[str, Level, tuple[tuple[str, str], ...]]]":
-    """Name, risk and (privilege, path) of each action."""
     from mqtt_bridge.actions import ACTIONS  # noqa: PLC0415 - not needed to list tools
 
     for row in ACTIONS.values():
-        yield row.name, row.risk, tuple((p.name, p.path) for p in row.privileges)
+        for privilege in row.privileges:
+            yield Need(row.name, row.kind, privilege.path.partition("/{")[0] or "/", privilege.name)
+
+
+def above(level: Level) -> Iterator[str]:
+    """The actions whose risk is above a level."""
+    from mqtt_bridge.actions import ACTIONS  # noqa: PLC0415 - not needed to list tools
+
+    return (name for name, row in ACTIONS.items() if not allows(level, row.risk))
 
 
 class PermissionRequest(Arguments):
@@ -150,11 +149,10 @@ async def get_permissions(call: Call, args: PermissionRequest) -> PermissionsAns
     heard.require()
     rights = [_rights(clients[site], held, details=args.include_details) for site, held in heard.answers.items()]
     level = call.principal.level
-    above = dict.fromkeys(name for name, risk, _ in action_rows() if not allows(level, risk))
     return PermissionsAnswer(
         **asking.now(call, *heard.notes, complete=not heard.errors),
         level=level,
-        above_level=tuple(above),
+        above_level=tuple(above(level)),
         sites=tuple(rights),
     )
 

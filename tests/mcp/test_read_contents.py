@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mcp import Client
 
-from mqtt_bridge.model import utc
 from mqtt_bridge.actions import ACTIONS
+from mqtt_bridge.model import utc
 from proxmox_mcp.lab import Lab
 from proxmox_mcp.lab.access import Acl
 from proxmox_mcp.lab.pbs import stores

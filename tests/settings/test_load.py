@@ -22,7 +22,7 @@ from mqtt_bridge.settings.event_rows import FILTERED
 from mqtt_bridge.settings.listening import EventSettings, Filters, ListenerSettings
 from mqtt_bridge.settings.notify_rows import NOTIFIERS
 from mqtt_bridge.settings.notifying import NotifySettings, OutSettings, Routing
-from mqtt_bridge.settings.table import FIXED
+from mqtt_bridge.settings.table import FIXED, TOOLSETS
 
 Loader = Callable[..., Settings]
 Reporter = Callable[..., tuple[str, ...]]
@@ -245,7 +245,7 @@ def test_mcp(given: Loader) -> None:
         tool_prefix="pve_",
         session_idle=60,
     )
-    assert given(MCP_TOOLSETS="all").mcp.toolsets == {"core", "power", "notify"}
+    assert given(MCP_TOOLSETS="all").mcp.toolsets == set(TOOLSETS)
 
 
 def test_placeholders_are_recognized(short: dict[str, str], problems: Reporter) -> None:
