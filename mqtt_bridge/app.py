@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from mqtt_bridge import __version__, ways_out
+from mqtt_bridge.actions import ACTIONS, Actions
 from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions, Will
@@ -31,12 +32,9 @@ from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
 from mqtt_bridge.notify import Notify
 from mqtt_bridge.notify_requests import NotifyRequests
 from mqtt_bridge.pollers import Pollers
-from mqtt_bridge.proxmox.actions import TABLE as ACTION_ROWS
-from mqtt_bridge.proxmox.actions import Actions
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.settings import Settings
-from mqtt_bridge.settings.approving import ApprovalSettings
 from mqtt_bridge.statedir import StateDir, broker_options
 from mqtt_bridge.topics import TABLE, Parsed
 
@@ -79,6 +77,7 @@ class Bridge:
         self._embedded_port = settings.mqtt.embedded_port if embedded_port is None else embedded_port
         self.notify: Notify | None = None
         self.commands: Commands | None = None
+        self.approvals = Approvals(settings.general.state_dir, settings.approval)
         self._stack = AsyncExitStack()
         self._broker: Broker | None = None
         self._published = asyncio.Event()
@@ -87,6 +86,7 @@ class Bridge:
         self.fatal = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
             state = await stack.enter_async_context(StateDir(self.settings.general.state_dir))
+            await stack.enter_async_context(self.approvals)
             self.options = await self._open_broker(stack)
             state.tell(self.options, self.settings.mqtt.base_topic)
             await stack.enter_async_context(self.pollers)
@@ -163,20 +163,25 @@ class Bridge:
             self.pollers.clients,
             self.settings.permission,
             audit,
+            approvals=self.approvals,
             after=self.pollers.refresh,
             expecting=self.maintenance.expect,
         )
 
     async def _take_commands(self) -> None:
         """Over MQTT, until cancelled."""
-        permission, state = self.settings.permission, self.settings.general.state_dir
         names, sites = self.pollers.retained.names, [s.slug for s in self.settings.sites]
-        audit, maintenance = Audit(state), self.maintenance
-        async with Approvals(state, ApprovalSettings(), audit) as ids:
-            carrier = partial(Carrier, self._actions(), maintenance, audit, ids.use_command_id, permission.mqtt_allow)
-            words = Vocabulary(ACTION_ROWS, OWN_WORDS)
-            self.commands = Commands(words, carrier, names, self.writer.bridge, sites)
-            await self.commands.run(self.options)
+        carrier = partial(
+            Carrier,
+            self._actions(),
+            self.maintenance,
+            Audit(self.settings.general.state_dir),
+            self.approvals.use_command_id,
+            self.settings.permission.mqtt_allow,
+        )
+        words = Vocabulary(ACTIONS.values(), OWN_WORDS)
+        self.commands = Commands(words, carrier, names, self.writer.bridge, sites)
+        await self.commands.run(self.options)
 
     async def _begin_notifying(self, stack: AsyncExitStack) -> None:
         if self.settings.notify.enabled and self.notify is None:

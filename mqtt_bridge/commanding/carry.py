@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mqtt_bridge.actions import ActionError, ActionResult
 from mqtt_bridge.audit import Audit, AuditError
 from mqtt_bridge.commanding import own_words
 from mqtt_bridge.commanding.order import Order
@@ -18,7 +19,6 @@ from mqtt_bridge.errors import BridgeError, PolicyError, ProxmoxError, UnknownTa
 from mqtt_bridge.maintenance import Maintenance, MaintenanceError
 from mqtt_bridge.model import RefusalCode
 from mqtt_bridge.policy import Principal
-from mqtt_bridge.proxmox.actions import ActionError, ActionResult
 from mqtt_bridge.proxmox.tasks import OnProgress, TaskProgress
 from mqtt_bridge.redact import redact
 from mqtt_bridge.settings import Level
@@ -41,7 +41,7 @@ _REFUSED: tuple[tuple[type[BridgeError], RefusalCode], ...] = (
 )
 _SAME = (
     "action", "ok", "status", "message", "hint", "changed", "upid", "exitstatus", "log_tail", "state_before",
-    "state_after", "notes", "calls", "allowed", "duration_s",
+    "state_after", "notes", "calls", "allowed", "approval", "duration_s",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ class Entry(Protocol):
         timeout: float = 120.0,  # noqa: ASYNC109 -- its end is an answer
         on_progress: OnProgress | None = None,
         approval: str | None = None,
+        reason: str = "",
     ) -> ActionResult: ...
 
 
@@ -120,7 +121,8 @@ class Carrier:
             wait=asked.wait,
             timeout=asked.timeout,
             on_progress=lambda look: self._seen(order, look),
-            **({"approval": asked.approval} if asked.approval else {}),
+            approval=asked.approval,
+            reason=": ".join(part for part in (asked.who, asked.reason) if part),
         )
         return from_action(result, order)
 
@@ -133,11 +135,10 @@ class Carrier:
 
 def from_action(result: ActionResult, order: Order) -> dict[str, Any]:
     """The fields of a result. What a command in a guest printed never goes out over MQTT."""
-    dumped = result.model_dump(mode="json", exclude={"details"})
-    fields = {name: dumped[name] for name in _SAME if name in dumped}
-    details = redact(getattr(result, "details", {}))
-    if approval := dumped.get("approval"):
-        fields |= {"approval": approval, "hint": _again(result.hint, approval["id"])}
+    fields = result.model_dump(mode="json", include=set(_SAME))
+    details = redact(result.details)
+    if result.approval:
+        fields["hint"] = _again(result.hint, result.approval.id)
     if details and order.word.risk == "exec":
         return fields | {"hint": f"{result.hint} What it printed is not told over MQTT.".strip()}
     if len(str(details)) > LARGEST:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,29 @@ async def test_the_reader_reads_and_cannot_write(tmp_path: Path) -> None:
                 while not got:
                     await asyncio.sleep(0.01)
             assert {m.payload for m in got} == {b"online"}
+
+
+async def test_the_operator_commands_two_guests_and_nobody_else_reads_or_writes_there(tmp_path: Path) -> None:
+    users = {name: f"{name}-secret" for name in ("bridge", "reader", "operator")}
+    async with Mosquitto(tmp_path, users=users, acl=_acl()) as mosquitto, AsyncExitStack() as stack:
+        got: dict[str, list[Message]] = {name: [] for name in users}
+        bus = {}
+        for name in users:
+            broker = Broker(mosquitto.options_for(name), got[name].extend)
+            bus[name] = await stack.enter_async_context(broker)
+            await bus[name].wait_connected()
+            await bus[name].subscribe(["proxmox/#"], qos=1)
+        guest, other = "proxmox/lab/guest/100/command", "proxmox/lab/guest/102/command"
+        for name, topic in (("reader", guest), ("operator", other), ("operator", "proxmox/lab/node/pve1/command")):
+            with pytest.raises(BrokerRefusedError, match="Not authorized"):
+                await bus[name].publish(topic, b"start")
+        await bus["operator"].publish(guest, b"start")
+        await bus["bridge"].publish("proxmox/lab/result/1", b"{}")
+        async with asyncio.timeout(10):
+            while not all(any(m.topic.endswith("result/1") for m in got[name]) for name in users):
+                await asyncio.sleep(0.01)
+        assert {name: {m.topic for m in each} for name, each in got.items()} == {
+            "bridge": {guest, "proxmox/lab/result/1"},
+            "reader": {"proxmox/lab/result/1"},
+            "operator": {"proxmox/lab/result/1"},
+        }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mqtt_bridge.actions import ActionResult
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Message
@@ -20,7 +21,6 @@ from mqtt_bridge.commanding.words import Vocabulary
 from mqtt_bridge.journal import Journal
 from mqtt_bridge.maintenance import Maintenance
 from mqtt_bridge.policy import Principal
-from mqtt_bridge.proxmox.actions import ActionResult
 from mqtt_bridge.settings import Level
 from mqtt_bridge.topics import Topics
 from tests.support.processes import until
@@ -69,7 +69,6 @@ class Entry:
     under_way: int = 0
     looks: Sequence[Any] = ()
     more: dict[str, Any] = field(default_factory=dict)
-    result: type[ActionResult] = ActionResult
 
     async def perform(self, principal: Principal, action: str, target: Any, **options: Any) -> ActionResult:
         self.calls.append(Call(principal, action, target, options))
@@ -88,7 +87,7 @@ class Entry:
             "action": action, "site": "lab", "target": 100, "node": "pve1", "ok": True, "changed": True,
             "status": "done", "message": f"{action} was done.", "state_before": "stopped", "state_after": "running",
         }  # fmt: skip
-        return self.result(**{**fields, **self.more})
+        return ActionResult(**{**fields, **self.more})
 
 
 @dataclass

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import Field
 
+from mqtt_bridge.actions import ActionError
 from mqtt_bridge.audit import AuditError
 from mqtt_bridge.audit_verify import verify
 from mqtt_bridge.broker import Broker
@@ -22,7 +22,6 @@ from mqtt_bridge.commanding.commands import ANSWERS
 from mqtt_bridge.commanding.lanes import IN_A_LANE
 from mqtt_bridge.commanding.request import LARGEST
 from mqtt_bridge.errors import BridgeError, PolicyError, UnknownTargetError, UnreachableError
-from mqtt_bridge.proxmox.actions import ActionError, ActionResult
 from mqtt_bridge.targets import DatastoreRef, GuestRef, NodeRef, SiteRef
 from tests.commands.desk import GUEST, Desk, asked, open_desk
 from tests.support.mosquitto import Mosquitto
@@ -73,7 +72,8 @@ async def test_what_json_asks_for_reaches_the_entry_and_its_claims_the_audit_fil
     (call,) = desk.entry.calls
     said = {name: value for name, value in call.options.items() if name != "on_progress"}
     assert said == {
-        "args": {"overrule_shutdown": True}, "wait": False, "timeout": 5.0, "dry_run": True, "approval": "ab" * 16
+        "args": {"overrule_shutdown": True}, "wait": False, "timeout": 5.0, "dry_run": True, "approval": "ab" * 16,
+        "reason": "ann: too hot",
     }  # fmt: skip
     (record,) = records(desk)
     assert record["event"] == "command.received"
@@ -396,17 +396,8 @@ async def test_progress_is_told_where_it_is_asked_for(desk: Desk) -> None:
     assert (await desk.order())["status"] == "done"
 
 
-class Later(ActionResult):
-    """The result of actions to come."""
-
-    details: dict[str, Any] = Field(default_factory=dict)
-    approval: dict[str, Any] | None = None
-    status: Any = "done"
-
-
 async def test_an_approval_that_is_needed_says_how_to_go_on(desk: Desk) -> None:
-    desk.entry.result = Later
-    approval = {"id": "ab" * 16, "expires_at": "2026-11-21T10:15:00Z", "approvers": ["ann"]}
+    approval = {"id": "ab" * 16, "expires_at": "2026-11-21T10:15:00Z", "approvers": ["ann"], "reason": "destroy"}
     desk.entry.more = {"status": "approval_required", "ok": False, "approval": approval, "hint": "Ask ann."}
     answer = await desk.order()
     assert (answer["ok"], answer["status"], answer["approval"]["id"]) == (False, "approval_required", "ab" * 16)
@@ -415,7 +406,6 @@ async def test_an_approval_that_is_needed_says_how_to_go_on(desk: Desk) -> None:
 
 
 async def test_details_come_along_without_secrets_and_never_what_a_command_printed(desk: Desk) -> None:
-    desk.entry.result = Later
     desk.entry.more = {"details": {"vmid": 105, "password": "hunter2", "stdout": "root:x:0"}}
     assert (await desk.order("snapshot"))["details"] == {"vmid": 105, "password": "********", "stdout": "root:x:0"}
     ran = await desk.order("exec", args={"argv": ["cat", "/etc/passwd"]})

@@ -2,10 +2,10 @@
 
 import pytest
 
+from mqtt_bridge.actions import ACTIONS
 from mqtt_bridge.commanding.own_words import WORDS as OWN_WORDS
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.commanding.words import ALIASES, FORCED, TargetKind, Vocabulary
-from mqtt_bridge.proxmox.actions import TABLE
 from tests.commands.desk import ROWS, Row
 
 WORDS = Vocabulary(ROWS, OWN_WORDS)
@@ -62,12 +62,11 @@ def test_a_word_with_several_rows_has_the_worst_risk() -> None:
 
 
 def test_every_action_of_the_real_table_can_be_said_and_aliases_hide_none() -> None:
-    real = Vocabulary(TABLE, OWN_WORDS)
-    kinds = {"guest", "node", "datastore", "site"}
-    for row in TABLE:
-        if row.target in kinds:
+    real = Vocabulary(ACTIONS.values(), OWN_WORDS)
+    for row in ACTIONS.values():
+        if row.target != "storage":
             assert real.find(row.target, row.name).action == row.name
             assert real.find(row.target, row.name.removeprefix(f"{row.target}.")).action == row.name
-    names = {row.name for row in TABLE}
+    names = set(ACTIONS)
     assert [text for (target, text), name in ALIASES.items() if f"{target}.{text}" in names - {name}] == []
     assert set(FORCED) | set(FORCED.values()) <= names
