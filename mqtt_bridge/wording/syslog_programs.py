@@ -46,6 +46,8 @@ _CEPH: Final = Family((*storage.CEPH,))
 _AUTH: Final = Family((*auth.AUTH, *auth.CHATTER))
 _CRON: Final = Family((*auth.AUTH, *system.CRON_MAIL))
 _CLOCK: Final = Family(system.CLOCKS)
+_UPS: Final = Family(system.POWER)
+_PATHS: Final = Family((*storage.MULTIPATH, *storage.STORAGE))
 _LVM: Final = Family(storage.STORAGE)
 _DEBIAN: Final = Family((*storage.STORAGE, *auth.AUTH))
 _NETWORKD: Final = Family(kernel.NETWORK)
@@ -68,10 +70,12 @@ _TABLE: Final[tuple[tuple[str, Family], ...]] = (
     ("sshd sshd-session sshd-auth sudo su login polkitd pam dropbear systemd-user", _AUTH),
     (("CRON cron crond anacron postfix/smtpd postfix/smtp postfix/qmgr postfix/pickup postfix/cleanup postfix/local "
      "postfix/master postfix/anvil postfix postfix/bounce postfix/error postfix/postfix-script dbus-daemon dhclient rsyslogd fstrim apt"), _CRON),
-    (("ModemManager udisksd blkmapd rpcbind rpc.statd rpc.mountd rpc.nfsd rpc.idmapd sm-notify nfsdcld iscsid multipathd zfs zpool "
+    (("ModemManager udisksd blkmapd rpcbind rpc.statd rpc.mountd rpc.nfsd rpc.idmapd sm-notify nfsdcld iscsid zfs zpool "
       "avahi-daemon irqbalance thermald acpid haveged rngd ksmtuned lldpd snmpd dnsmasq frr zebra watchfrr bgpd ospfd "
-      "dbus dbus-broker logrotate apt-get apt.systemd.daily unattended-upgrade ifreload rsync nut-monitor upsmon containerd dockerd "
+      "dbus dbus-broker logrotate apt-get apt.systemd.daily unattended-upgrade ifreload rsync containerd dockerd "
       "netavark pve-lxc-syscalld lvm2-activation kexec-load vnstatd tailscaled snapd fail2ban-server fail2ban-client wpa_supplicant"), _DEBIAN),
+    ("upsmon upsd upssched nut-monitor nut-server apcupsd", _UPS),
+    ("multipathd", _PATHS),
     ("smartd", Family(storage.SMARTD)),
     ("zed zfs-zed", Family(storage.ZED)),
     ("mdadm mdmonitor", Family(storage.MDADM)),

@@ -66,6 +66,8 @@ TROUBLE: tuple[Row, ...] = (
     row("service.error", "status update error", r"status update error: (?P<error>[^\n]*)", "A status can't be collected: {error}"),
     row("service.error", "Address already in use", "", "A service can't start: its address is in use"),
     row("service.error", "ompilation ", r"[Cc]ompilation (?:failed|aborted)", "A service does not start: its code is broken"),
+    row("service.error", "syntax error at ", "", "A service's code is broken"),
+    row("service.error", ".pm line ", r"^(?:Missing right|Can't locate|Undefined subroutine|Bareword|Global symbol|Unmatched|Can't call method)", "A service's code is broken"),
     row("service.error", "Unable to fork", "", "A service can't start a process"),
     row("service.error", "unable to start server", "", "A service did not start"),
     row("noise", "Stopping ", rf"Stopping (?:VM|CT) {VMID} \(timeout = "),

@@ -8,6 +8,11 @@ from mqtt_bridge.wording.syslog_row import Row, noise, row
 
 _REFUSED = r"(?P<error>[^\n]{0,200}(?:40[13] |[Uu]nauthorized|permission check failed|authentication fail|NT_STATUS_LOGON_FAILURE|LOGON_FAILURE)[^\n]*)"
 
+MULTIPATH: tuple[Row, ...] = (
+    row("syslog.message", "remaining active paths: 0", r"(?P<device>\S+): remaining", "No path to {device} is left", "error", ok=False),
+    row("syslog.message", "path", r"(?P<device>\w+): (?:\w+ - )?(?:path (?:is )?(?:offline|down)|(?:mark as )?failed path|[Ff]ail(?:ing)? path)", "A path to {device} is lost", "warning", ok=False),
+    row("syslog.message", "mark as failed", r"(?P<device>\w+): mark as failed", "A path to {device} is lost", "warning", ok=False),
+)  # fmt: skip
 STORAGE: tuple[Row, ...] = (
     row("datastore.error", "unable to open chunk store", r"chunk store (?:'(?P<storage>[^']{1,80})' )?at [^\n]*? - (?P<error>[^\n]*)", "A datastore can't be opened: {error}"),
     row("storage.zfs.suspended", "currently suspended", r"'(?P<pool>[^']{1,80})': pool I/O is currently suspended", "ZFS pool {pool} is suspended"),

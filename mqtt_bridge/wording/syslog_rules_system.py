@@ -38,6 +38,7 @@ SYSTEMD: tuple[Row, ...] = (
     row("node.shutdown", "The system will ", r"^The system will (?:power off|reboot|halt|be halted|shut ?down)", "The node shuts down"),
     row("node.shutdown", "eboot", r"^(?:System is rebooting|Reached target (?:\S+ - )?(?:System )?Reboot|Rebooting\.)", "The node restarts"),
     row("node.shutdown", "Power", r"^(?:Power key pressed|Powering off|Reached target (?:\S+ - )?(?:System )?Power)", "The node shuts down"),
+    row("syslog.message", "Server returned error", r"error (?P<error>[A-Z]+)", "A name server answers with {error}", "warning", ok=False),
     row("node.time.jump", "Time has been changed", "", "The clock was changed"),
     row("node.time.jump", "ime jumped backwards", "", "The clock jumped"),
 )  # fmt: skip
@@ -87,7 +88,15 @@ PBS: tuple[Row, ...] = (
            "reader finished", "dynamic_append", "fixed_append", "dynamic_close", "fixed_close", "write rrd", "daemon", "service is ready",
            "removing failed backup", "removing backup", "detaching", "starting rrd", "done (", "auth"),
 )  # fmt: skip
+POWER: tuple[Row, ...] = (
+    row("noise", "", r"(?i)no longer on|mains returned|on line power|power (?:is )?(?:back|restored|returned)|communications? .{0,40}(?:restored|established)"),
+    row("syslog.message", "", r"(?i)batter(?:y|ies) (?:is |are )?(?:low|critical|exhausted)|low battery|replace battery|needs to be replaced", "The UPS's battery is low or bad", "critical", ok=False),
+    row("syslog.message", "", r"(?i)on (?:\w+ )?batter(?:y|ies)|power failure|mains? (?:failed|lost)", "The UPS runs on its battery", "warning", ok=False),
+)  # fmt: skip
 CRON_MAIL: tuple[Row, ...] = (
+    row("syslog.message", "warning: ", r"warning: (?:[\w ]{0,60}: )?(?:unable|cannot|could not|mail_queue_enter|not enough free space|database)", "", "error", ok=False),
+    row("syslog.message", "connect to ", r"^connect to (?P<server>[^\s\[]{1,200})[^\n]{0,200}(?:refused|timed out|unreachable|No route)", "The mail server {server} can't be reached", "warning", ok=False),
+    row("syslog.message", "non-delivery notification", "", "A mail could not be delivered", "warning", ok=False),
     row("syslog.message", "status=", r"status=(?P<status>bounced|deferred)", "A mail was {status}", "warning", ok=False),
     row("syslog.message", "fatal:", "", "", "error", ok=False),
     *noise("CMD", "status=sent", "session ", "job ", "Job ", "Anacron", "pidfile", "INFO", "removed", "message-id=", "from=", "queue active",

@@ -11,7 +11,7 @@ from mqtt_bridge.wording import CHANNELS, classify
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize("name", ["samples.jsonl", "syslog_held.jsonl", "mail_held.jsonl"])
+@pytest.mark.parametrize("name", ["samples.jsonl", "syslog_held.jsonl", "syslog_unseen.jsonl", "mail_held.jsonl"])
 def test_every_kind_is_in_the_docs(name: str) -> None:
     records = [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
     kinds = {classify(r["channel"], r["raw"]).kind for r in records if r.get("channel", "syslog") in CHANNELS}

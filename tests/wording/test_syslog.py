@@ -41,7 +41,14 @@ def _told(raw: str) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("record", [*_records("samples.jsonl", "syslog"), *_records("syslog_held.jsonl", "syslog")])
+@pytest.mark.parametrize(
+    "record",
+    [
+        *_records("samples.jsonl", "syslog"),
+        *_records("syslog_held.jsonl", "syslog"),
+        *_records("syslog_unseen.jsonl", "syslog"),
+    ],
+)
 def test_real_lines(record: dict[str, Any]) -> None:
     assert _told(record["raw"]) == record["expected"]
 
