@@ -83,8 +83,8 @@ def arguments(model: type[BaseModel]) -> Schema:
 
 def _argument(name: str, prop: Schema) -> Schema:
     lean = _shortened(prop)
-    if name in GLOSSARY and "type" in lean:
-        return {"type": lean["type"]}
+    if name in GLOSSARY:
+        return {key: lean[key] for key in ("type", "anyOf") if key in lean}
     if "enum" in lean:
         lean.pop("description", None)
     if lean.get("default") in _FALSY:
@@ -105,7 +105,7 @@ def _resolved(schema: Any, definitions: Schema) -> Any:
 
 
 def _shortened(schema: Schema) -> Schema:
-    """One argument: null is what leaving it out means, and alternatives that are bare types are one list of types."""
+    """One argument: null is what leaving it out means."""
     lean = {key: value for key, value in schema.items() if key in _KEPT}
     if lean.get("type") == "object":
         lean |= _members(schema)
@@ -113,7 +113,7 @@ def _shortened(schema: Schema) -> Schema:
     if len(options) == 1:
         lean = options[0] | lean
     elif options:
-        lean |= _joined(options)
+        lean["anyOf"] = options
     if isinstance(lean.get("items"), dict):
         lean["items"] = _shortened(lean["items"])
     return lean
@@ -129,12 +129,6 @@ def _members(schema: Schema) -> Schema:
     return lean
 
 
-def _joined(options: list[Schema]) -> Schema:
-    if all(set(option) == {"type"} for option in options):
-        return {"type": [option["type"] for option in options]}
-    return {"anyOf": options}
-
-
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
@@ -142,17 +136,23 @@ def answer(model: type[BaseModel]) -> Schema:
     """What a tool returns: the top level alone. Every key is always there."""
     schema = model.model_json_schema(mode="serialization")
     definitions = schema.get("$defs", {})
-    told = {name: prop for name, prop in schema["properties"].items() if name not in COMMON}
-    return {"type": "object", "properties": {name: _outline(prop, definitions) for name, prop in told.items()}}
+    told = {
+        name: _outline(prop, definitions)
+        for name, prop in schema["properties"].items()
+        if name not in COMMON and _types(prop, definitions)
+    }
+    return {"type": "object", "properties": told}
 
 
 def _outline(prop: Schema, definitions: Schema) -> Schema:
-    """The type of one key, and of what an array holds; `{}` where it may be anything."""
+    """The type of one key, and of what an array holds.
+
+    Never a list of types: it is legal, but the dialects of some clients have no such thing.
+    """
     types = _types(prop, definitions)
-    lean: Schema = {"type": types[0] if len(types) == 1 else types} if types else {}
     if types == ["array"] and _types(prop.get("items", {}), definitions) == ["object"]:
-        lean["items"] = {"type": "object"}
-    return lean
+        return {"type": "array", "items": {"type": "object"}}
+    return {"type": types[0]} if len(types) == 1 else {"anyOf": [{"type": name} for name in types]}
 
 
 def _types(schema: Schema, definitions: Schema) -> list[str]:
