@@ -468,6 +468,9 @@ class NotifyResult(Model):
     ok: bool = Field(description="every channel took it")
     channels: dict[str, ChannelOutcome] = Field(default_factory=dict)
     repeated: bool = False
+    elsewhere: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="the other processes that answer this request, with their notifiers"
+    )
     error: str | None = None
 
 

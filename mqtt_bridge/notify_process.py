@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from mqtt_bridge import __version__, ways_out
+from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.heartbeat import Heartbeat
@@ -96,7 +97,8 @@ class NotifyProcess:
     def _serve_requests(self, journal: Journal, options: BrokerOptions) -> None:
         """For the sites that are configured here, else for all."""
         sites = [site.slug for site in self.settings.sites]
-        requests = NotifyRequests(self.notify, journal, self.names, self.name, sites)
+        audit = Audit(self.settings.general.state_dir)
+        requests = NotifyRequests(self.notify, journal, self.names, self.name, audit, sites)
         self.parts.start("notify requests", lambda: requests.run(options))
 
     def _trouble(self) -> str:

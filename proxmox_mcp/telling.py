@@ -48,7 +48,7 @@ class TellingClient:
         self, bus: Bus, site: str, request: NotifyRequest, bridges: Collection[str], *, patience: float = PATIENCE
     ) -> Mapping[str, NotifyResult]:
         """The answers of these bridges; one that says nothing in time is left out. Raises BrokerError."""
-        identity = secrets.token_urlsafe(16)
+        identity = request.id or secrets.token_urlsafe(16)
         topic = self._names.build("result", site=site, id=identity)
         loop = asyncio.get_running_loop()
         answers = self._waiting[identity] = {bridge: loop.create_future() for bridge in bridges}

@@ -1,19 +1,24 @@
 """Telling people: through the notifiers of whatever bridge is online, with what each service really answered."""
 
 import asyncio
+import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
+from mqtt_bridge.audit import Audit, AuditError
 from mqtt_bridge.errors import BridgeError, UnknownTargetError, UnreachableError
 from mqtt_bridge.model import BridgeInfo, ChannelOutcome, Model, NotifyRequest, NotifyResult, Severity
 from proxmox_mcp.mirror import Mirror
 from proxmox_mcp.tools.base import Arguments, Call, SiteArgument, Tool
 from proxmox_mcp.view import Answer
 
+SHOWN = 200  # characters of a text in the audit file
 FILL = 5.0  # seconds that the first fill of the mirror is waited for
+_log = logging.getLogger(__name__)
 _ENABLE = "Enable one where the bridge is configured (ENABLED_NOTIFIERS; docs/notifiers.md), and restart it."
 _NOBODY = "Start `proxmox-mcp serve` or `mqtt-bridge` with a notifier enabled, or check MQTT_HOST."
 
@@ -76,6 +81,7 @@ async def send_notification(call: Call, args: Message) -> Told:
     way = _way(call, mirror, args.site)
     channels = _channels(way, args.channels)
     request = NotifyRequest(
+        id=secrets.token_urlsafe(16),
         title=args.title,
         message=args.message,
         severity=args.severity,
@@ -83,9 +89,35 @@ async def send_notification(call: Call, args: Message) -> Told:
         sender=f"MCP ({call.principal.name})",
     )
     asked = {name: info for name, info in way.infos.items() if set(channels) & set(info.notifiers)}
+    audit, record = Audit(call.services.settings.general.state_dir), _record(call, way.site, request)
+    await audit.write("notify.intent", **record)
     answers = await mirror.telling.ask(mirror.bus, way.site, request, asked)
     rows = [row for name, info in asked.items() for row in _rows(name, info, answers.get(name), channels)]
+    await _outcome(audit, record, rows)
     return Told(ok=all(row.status == "delivered" for row in rows), age_s=0, channels=tuple(rows))
+
+
+def _record(call: Call, site: str, request: NotifyRequest) -> dict[str, object]:
+    """What the audit file says of it here; the process that tells it writes a record of its own under the same id."""
+    return {
+        "id": request.id,
+        "principal": call.principal.name,
+        "channel": call.principal.channel,
+        "level": call.principal.level,
+        "site": site,
+        "channels": request.channels,
+        "severity": request.severity,
+        "title": request.title,
+        "text": request.message[:SHOWN],
+    }
+
+
+async def _outcome(audit: Audit, record: Mapping[str, object], rows: Sequence[Channel]) -> None:
+    try:
+        outcomes = {f"{row.channel} at {row.bridge}": row.status for row in rows}
+        await audit.write("notify.outcome", **record, outcomes=outcomes)
+    except AuditError as error:
+        _log.error("Told, but without its outcome in the audit file: %s", error)
 
 
 async def _mirror(call: Call) -> Mirror:

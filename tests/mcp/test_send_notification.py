@@ -1,15 +1,18 @@
 """send_notification: over a real Mosquitto to real notifiers, with one process, with several, and with none."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client
 
+from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit_verify import verify
 from mqtt_bridge.broker import Broker
 from mqtt_bridge.bus import Message
 from mqtt_bridge.loopback import Loopback
@@ -58,7 +61,7 @@ class Stage:
         ports = {name: self.services[name].port for name in names}
         path = self.folder / f"{bridge}.db"
         journal, notify = await self.stack.enter_async_context(running(path, self.broker.options, ports))
-        requests = NotifyRequests(notify, journal, Topics(), bridge, sites)
+        requests = NotifyRequests(notify, journal, Topics(), bridge, Audit(self.folder / bridge), sites)
         task = asyncio.create_task(requests.run(self.broker.options))
         self.stack.callback(task.cancel)
         await self.announce(bridge, sites, *names)
@@ -78,10 +81,15 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 @asynccontextmanager
 async def agent(stage: Stage, settings: Settings = ALL) -> AsyncIterator[Client]:
+    settings = replace(settings, general=replace(settings.general, state_dir=stage.folder / "mcp"))
     async with State(bus_factory(stage.broker.options, "mcp"), sites=["lab"]) as state:
         await state.view()
         async with held(Client(build_server(settings, state))) as client:
             yield client
+
+
+def audited(state_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (state_dir / "audit.jsonl").read_text().splitlines()]
 
 
 def outcomes(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -118,6 +126,30 @@ async def test_notifiers_in_two_processes_are_told_and_each_answers(stage: Stage
         only = await ask(client, "send_notification", message="One", channels=["B"])
         assert outcomes(only) == {"B": ("delivered", "main-notify")}
         assert (len(stage.services["A"].got), len(stage.services["B"].got)) == (1, 2)
+
+
+async def test_who_asked_for_what_and_what_came_of_it_is_in_both_audit_files(stage: Stage) -> None:
+    await stage.process("main", ["lab"], "A")
+    async with agent(stage) as client:
+        await ask(client, "send_notification", title="Look", message="y" * 300, severity="warning")
+    asked, came_of_it = audited(stage.folder / "mcp")
+    assert (asked["event"], came_of_it["event"]) == ("notify.intent", "notify.outcome")
+    assert (asked["channel"], asked["level"], bool(asked["principal"])) == ("stdio", "operate", True)
+    assert (asked["site"], asked["channels"], asked["severity"]) == ("lab", ["A"], "warning")
+    assert (asked["title"], asked["text"]) == ("Look", "y" * 200)
+    assert came_of_it["outcomes"] == {"A at main": "delivered"}
+    told, outcome = audited(stage.folder / "main")
+    assert (told["id"], told["principal"], told["channel"]) == (asked["id"], f"MCP ({asked['principal']})", "mqtt")
+    assert (outcome["event"], outcome["outcomes"]) == ("notify.outcome", {"A": "delivered"})
+    assert verify(stage.folder / "mcp" / "audit.jsonl").ok
+
+
+async def test_without_a_record_nobody_is_told(stage: Stage) -> None:
+    await stage.process("main", ["lab"], "A")
+    (stage.folder / "mcp").write_text("a file where the folder should be")
+    async with agent(stage) as client:
+        assert "audit file" in await refused(client, "send_notification", message="x")
+    assert stage.services["A"].got == []
 
 
 async def test_no_notifier_is_enabled(stage: Stage) -> None:

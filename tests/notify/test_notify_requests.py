@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Message
-from mqtt_bridge.model import utc
+from mqtt_bridge.model import BridgeInfo, utc
 from mqtt_bridge.notify_request import LARGEST, MESSAGE, NotifyRequestError, read_request
 from mqtt_bridge.notify_requests import NotifyRequests
 from mqtt_bridge.topics import Topics
@@ -79,7 +80,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         await bus.subscribe(["proxmox/+/result/#"], qos=1)
         ports = {"A": a.port, "B": b.port}
         journal, notify = await stack.enter_async_context(running(tmp_path / "journal.db", broker.options, ports))
-        requests = NotifyRequests(notify, journal, NAMES, "main", ["lab"])
+        requests = NotifyRequests(notify, journal, NAMES, "main", Audit(tmp_path), ["lab"])
         await stack.enter_async_context(serving(requests, broker.options))
         yield Desk(broker, bus, a, b, requests, got)
 
@@ -105,6 +106,58 @@ async def test_only_the_channels_that_are_named(desk: Desk) -> None:
     assert {name: one["status"] for name, one in answer["channels"].items()} == {"B": "delivered", "PAGER": "refused"}
     assert "there are A, B" in answer["channels"]["PAGER"]["detail"]
     assert (answer["ok"], desk.a.got, len(desk.b.got)) == (False, [], 1)
+
+
+def announced(bridge: str, *notifiers: str, sites: tuple[str, ...] = ()) -> bytes:
+    info = BridgeInfo(version="1", started_at="", bridge=bridge, instance=bridge, sites=sites,
+                      notifiers=dict.fromkeys(notifiers, "ok"))  # fmt: skip
+    return info.payload()
+
+
+async def another(desk: Desk, bridge: str, *notifiers: str, state: str = "online", sites: tuple[str, ...] = ()) -> None:
+    """A process with notifiers of its own says so, before anything that follows."""
+    await desk.say(announced(bridge, *notifiers, sites=sites), f"proxmox/bridge/{bridge}/info")
+    await desk.say(state, f"proxmox/bridge/{bridge}/state")
+
+
+async def test_an_answer_names_the_processes_that_answer_for_themselves(desk: Desk) -> None:
+    await another(desk, "main-notify", "EMAIL", "NTFY")
+    await another(desk, "gone", "APPRISE", state="offline")
+    await another(desk, "elsewhere", "WEBHOOK", sites=("other",))
+    answer = await desk.ask("four")
+    assert set(answer["channels"]) == {"A", "B"}
+    assert (answer["ok"], answer["elsewhere"]) == (True, {"main-notify": ["EMAIL", "NTFY"]})
+    some = await desk.ask("five", channels=["a", "email", "PAGER"])
+    assert {name: one["status"] for name, one in some["channels"].items()} == {"A": "delivered", "PAGER": "refused"}
+    assert some["elsewhere"] == {"main-notify": ["EMAIL"]}
+
+
+async def test_what_is_for_another_process_alone_is_left_to_it(desk: Desk) -> None:
+    await another(desk, "main-notify", "EMAIL")
+    await desk.say({"message": "Hello", "id": "theirs", "channels": ["email"]})
+    await desk.ask("ours")
+    assert desk.answers("theirs") == []
+    await another(desk, "main-notify", "EMAIL", state="offline")
+    answer = await desk.ask("nobodys", channels=["email"])
+    assert answer["channels"]["email"]["status"] == "refused"
+
+
+async def test_what_was_told_is_in_the_audit_file(desk: Desk) -> None:
+    await desk.ask("six", sender="n8n", title="Doors", message="x" * 500 + " password=hunter2")
+    again = await desk.ask("six", sender="n8n", title="Doors", message="x" * 500 + " password=hunter2")
+    assert again["repeated"] is True
+    lines = desk.requests.audit.path.read_text()
+    intent, outcome = (json.loads(line) for line in lines.splitlines())
+    assert (intent["event"], intent["id"], intent["principal"]) == ("notify.intent", "six", "n8n")
+    assert (intent["channel"], intent["bridge"], intent["site"]) == ("mqtt", "main", "lab")
+    assert (intent["channels"], intent["title"], intent["text"]) == (["A", "B"], "Doors", "x" * 200)
+    assert (outcome["event"], outcome["outcomes"]) == ("notify.outcome", {"A": "delivered", "B": "delivered"})
+
+
+async def test_without_a_record_nothing_is_told(desk: Desk) -> None:
+    desk.requests.audit.path.mkdir()
+    answer = await desk.ask("seven")
+    assert (answer["ok"], "audit file" in answer["error"], desk.told) == (False, True, [])
 
 
 async def test_plain_text_is_the_message_and_gets_no_answer(desk: Desk) -> None:
