@@ -205,7 +205,8 @@ class Bridge:
     def _serve_requests(self, notify: Notify) -> None:
         """What others want to have told; for our own sites only."""
         names, sites = self.pollers.retained.names, [s.slug for s in self.settings.sites]
-        requests = NotifyRequests(notify, self.events.journal, names, self.writer.bridge, sites)
+        audit = Audit(self.settings.general.state_dir)
+        requests = NotifyRequests(notify, self.events.journal, names, self.writer.bridge, audit, sites)
         self.pollers.parts.start("notify requests", lambda: requests.run(self.options))
 
     def _connection(self) -> Broker:
