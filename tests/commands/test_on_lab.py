@@ -5,12 +5,14 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mqtt_bridge.app import Bridge
+from mqtt_bridge.approvals.types import Decider
 from mqtt_bridge.audit_verify import verify
 from mqtt_bridge.broker import Broker
 from mqtt_bridge.bus import Message
@@ -52,7 +54,7 @@ async def lab() -> AsyncIterator[Lab]:
 
 @pytest.fixture
 async def mosquitto(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    async with Mosquitto(tmp_path / "mosquitto") as running:
+    async with Mosquitto(tmp_path / "mosquitto", config=["log_type all"]) as running:
         yield running
 
 
@@ -183,6 +185,34 @@ async def test_a_node_and_maintenance_of_it(lab: Lab, bridge: Started, sender: S
     assert writes(lab) == []
 
 
+async def test_what_needs_an_approval_is_asked_again_with_it_and_goes_once(
+    lab: Lab, bridge: Started, sender: Sender
+) -> None:
+    key = sha256(b"alice-secret").hexdigest()
+    async with bridge(MQTT_ALLOW="destroy", APPROVERS=f"alice:sha256:{key}") as running:
+        asking = await sender.order("reboot", "node/pve2", reason="kernel", who="ann")
+        assert (asking["ok"], asking["status"], asking["approval"]["approvers"]) == (
+            False, "approval_required", ["alice"]
+        )  # fmt: skip
+        given = asking["approval"]["id"]
+        assert given in asking["hint"]
+        early = await sender.order("reboot", "node/pve2", approval=given)
+        assert (early["status"], early["approval"]["id"]) == ("approval_required", given)
+        assert writes(lab) == []
+        pending = await running.approvals.get(given)
+        assert pending is not None
+        assert (pending.reason, pending.principal) == ("ann: kernel", "mqtt")
+        await running.approvals.decide(given, "approve", Decider("alice", "secret"))
+        done = await sender.order("reboot", "node/pve2", approval=given)
+        assert (done["ok"], done["status"]) == (True, "started")
+        assert writes(lab) == ["/nodes/pve2/status"]
+        again = await sender.order("reboot", "node/pve2", approval=given)
+        assert (again["ok"], again["refused"]) == (False, "policy")
+        other = await sender.order("reboot", "node/pve3", approval="0" * 32)
+        assert (other["ok"], other["refused"]) == (False, "policy")
+        assert len(writes(lab)) == 1
+
+
 async def test_an_id_outlives_the_bridge(lab: Lab, bridge: Started, sender: Sender) -> None:
     vmid, one = pick(lab, running=False), asked("start")
     async with bridge(MQTT_COMMANDS="true"):
@@ -214,6 +244,5 @@ async def test_killed_in_the_middle_it_is_not_done_again(mosquitto: Mosquitto, s
 
 
 async def listens(mosquitto: Mosquitto, times: int) -> None:
-    """Until its connection for commands is there, and a moment more for the subscription."""
-    await until(lambda: mosquitto.log.count(" as proxmox-mcp-commands-") >= times, 30, lambda: mosquitto.log)
-    await asyncio.sleep(1)
+    """Until its subscription to the command topics was granted so often."""
+    await until(lambda: mosquitto.log.count("Sending SUBACK to proxmox-mcp-commands-") >= times, 60)
