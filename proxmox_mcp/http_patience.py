@@ -44,7 +44,8 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """More of a request, or the last of it."""
         super().data_received(data)
-        if self.conn.their_state not in SENDING:
+        upgraded = self.transport.get_protocol() is not self  # to a WebSocket, which has its own times
+        if upgraded or self.conn.their_state not in SENDING:
             self._forget()
         elif self._deadline is None:
             self._await_request()

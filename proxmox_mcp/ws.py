@@ -24,6 +24,7 @@ from proxmox_mcp.ws_wants import Auth, Ping, Said, Snapshot, Subscribe, Wanted, 
 
 log = logging.getLogger(__name__)
 
+MAX_EVENTS = 1000  # that wait for one client
 PROTOCOL = "proxmox-mcp"  # the subprotocol that a browser names beside `bearer.TOKEN`
 MAX_MESSAGE: Final = 16 * 1024  # bytes of a message that a client sends
 MAX_CLIENTS = 100
@@ -46,10 +47,9 @@ class _CloseError(Exception):
 class Stream:
     """The endpoint, as an ASGI app."""
 
-    def __init__(self, hub: Hub, keyring: Keyring, *, room: int | None = None) -> None:
+    def __init__(self, hub: Hub, keyring: Keyring) -> None:
         self._hub = hub
         self._keyring = keyring
-        self._room = {} if room is None else {"room": room}
         self._unproven = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +100,7 @@ class Stream:
         return found
 
     async def _serve(self, socket: WebSocket, principal: Principal, wanted: Wanted) -> None:
-        client = Client(principal.name, wanted, **self._room)
+        client = Client(principal.name, wanted, MAX_EVENTS)
         with self._hub.joined(client):
             try:
                 async with asyncio.timeout(READY):

@@ -22,7 +22,6 @@ from proxmox_mcp.ws_wants import Wanted
 
 log = logging.getLogger(__name__)
 
-MAX_EVENTS = 1000  # that wait for one client
 BATCH = 200  # states in one message of a snapshot
 LOOK = 1.0  # seconds between two looks at which mirror is read
 READY = 5.0  # seconds that a client waits for the events to be listened to
@@ -32,7 +31,7 @@ REASONS = ("slow", "token", "limit")
 class Client:
     """One client's share: which states have changed since they were sent, and the events that wait for it."""
 
-    def __init__(self, name: str, wanted: Wanted, room: int = MAX_EVENTS) -> None:
+    def __init__(self, name: str, wanted: Wanted, room: int) -> None:
         self.name = name
         self.wanted = wanted
         self.wake = asyncio.Event()
