@@ -146,13 +146,13 @@ async def test_what_is_not_there_cannot_be_completed(client: Client, where: str,
 
 
 async def test_never_more_than_a_hundred(client: Client, site: Site, server: ProxmoxServer) -> None:
-    for vmid in range(5000, 5150):
-        await site.put("guest", site.guest(100).model_copy(update={"vmid": vmid, "name": f"many{vmid}"}), vmid=vmid)
+    site.guests = 150
+    await site.publish()
     async with asyncio.timeout(10):
-        while (await complete(client, "incident_response", "vmid", "5")).total != 150:
+        while (await complete(client, "incident_response", "vmid", "")).total != 150:
             await asyncio.sleep(0.01)
-    found = await complete(client, "incident_response", "vmid", "5")
-    assert (len(found.values), found.total, found.has_more) == (100, 150, True)
+    found = await complete(client, "incident_response", "vmid", "")
+    assert (len(found.values), found.has_more) == (100, True)
 
 
 def test_templates_and_prompts_share_the_names_of_arguments() -> None:
