@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _looking(commands)
     _quieting(commands)
     _tokens(commands)
+    _deciding(commands)
     _trying(commands)
     return top
 
@@ -218,6 +219,29 @@ def _tokens(commands: Commands) -> None:
     listing = actions.add_parser("list", help="those there are, without what opens anything")
     listing.add_argument("--json", action="store_true", help="print them for machines")
     actions.add_parser("remove", help="take one out").add_argument("name", help="whose")
+
+
+def _deciding(commands: Commands) -> None:
+    approvals = _add(
+        commands,
+        "approvals",
+        "proxmox_mcp.approving:approvals",
+        "what waits for a person's approval: list, show, approve, reject; make approvers",
+        "Approving asks for the approver's name, and for the secret or a one-time code. Run it where the service runs\n"
+        "(it may run meanwhile), with the same STATE_DIR. docs/approvals.md says how else to decide.",
+        "  proxmox-mcp approvals\n"
+        "  proxmox-mcp approvals show 3f2a91c0\n"
+        "  proxmox-mcp approvals approve 3f2a91c0 --by alice\n"
+        "  proxmox-mcp approvals reject 3f2a91c0\n"
+        "  proxmox-mcp approvals add-approver alice      prints a new secret, and the line for APPROVERS",
+    )
+    actions = ["list", "show", "approve", "reject", "add-approver"]
+    approvals.add_argument("action", nargs="?", choices=actions, default="list", help="what to do (default: list)")
+    approvals.add_argument("id", nargs="?", help="the approval's id, or how it begins; a name for add-approver")
+    approvals.add_argument("--by", metavar="NAME", help="who decides (asked for otherwise)")
+    approvals.add_argument("--proof-file", type=Path, metavar="FILE", help="read the secret or code from FILE")
+    approvals.add_argument("--all", action="store_true", help="with list: also what is decided, used or expired")
+    approvals.add_argument("--json", action="store_true", help="with list and show: one JSON object a line")
 
 
 def _trying(commands: Commands) -> None:

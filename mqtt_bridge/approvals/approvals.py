@@ -52,6 +52,7 @@ class Approvals:
         self.audit = audit or Audit(state_dir)
         self.clock = clock
         self.news = asyncio.Event()
+        self.on_refused: Callable[[Approval | None, str, str], None] = lambda *_: None
 
     async def __aenter__(self) -> Self:
         await self.db.__aenter__()
@@ -194,6 +195,7 @@ class Approvals:
 
     async def refused(self, given: str, decision: str, who: str, why: PolicyError, **more: Any) -> None:
         """Write a refused decision down."""
+        self.on_refused(await self.get(given), who, why.message)
         await self.audit.write("approval.refused", approval=given, decision=decision, who=who, why=why.message, **more)
 
     # --- looks -------------------------------------------------------------------------------------------------------
