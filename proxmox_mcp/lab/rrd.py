@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 FRAMES = {"hour": (60, 70), "day": (1_800, 70), "week": (10_800, 70), "month": (43_200, 70), "year": (604_800, 70)}
 
 
-def _times(now: float, frame: str) -> list[int]:
+def times(now: float, frame: str) -> list[int]:
+    """The moments that there are figures of."""
     step, count = FRAMES.get(frame, FRAMES["hour"])
     last = int(now) // step * step
     return [last - step * back for back in range(count - 1, -1, -1)]
@@ -24,7 +25,7 @@ def _times(now: float, frame: str) -> list[int]:
 def guest_rows(world: World, guest: Guest, frame: str) -> list[dict[str, Any]]:
     """Points before the guest ran have only a time."""
     rows = []
-    for at in _times(world.now(), frame):
+    for at in times(world.now(), frame):
         row: dict[str, Any] = {"time": at}
         if guest.running and at >= guest.started_at:
             numbers = figures.guest(guest, at, world.maxdisk(guest))
@@ -37,7 +38,7 @@ def guest_rows(world: World, guest: Guest, frame: str) -> list[dict[str, Any]]:
 
 def node_rows(node: Node, now: float, frame: str) -> list[dict[str, Any]]:
     rows = []
-    for at in _times(now, frame):
+    for at in times(now, frame):
         row: dict[str, Any] = {"time": at}
         if node.online and at >= node.booted_at:
             numbers = figures.node(node, at)
@@ -60,9 +61,7 @@ def node_rows(node: Node, now: float, frame: str) -> list[dict[str, Any]]:
 
 
 def storage_rows(storage: Storage, now: float, frame: str) -> list[dict[str, Any]]:
-    return [
-        {"time": at, "used": figures.storage_used(storage, at), "total": storage.total} for at in _times(now, frame)
-    ]
+    return [{"time": at, "used": figures.storage_used(storage, at), "total": storage.total} for at in times(now, frame)]
 
 
 def address(guest: Guest) -> tuple[str, str]:

@@ -194,6 +194,14 @@ async def node(call: Call, name: str, site: str | None) -> str:
     raise UnknownTargetError(f"There is no node {name!r}.", cure=f"Nodes: {', '.join(known)}.", candidates=known)
 
 
+async def machine(call: Call, name: str, site: str | None) -> tuple[str, str]:
+    """The site of a node or Backup Server, and its name in paths."""
+    for each, client in sites(call, "pbs", site).items():
+        if name in {each, client.site.name}:
+            return each, "localhost"
+    return await node(call, name, site), name
+
+
 # --- what is empty because it may not be seen ------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Logs: a node's journal, the cluster log, the firewall's of a node or guest. All of it is text from outside."""
+"""Logs: the journal of a node or Backup Server, the cluster log, a firewall's. All of it is text from outside."""
 
 import re
 from collections.abc import Iterable
@@ -62,9 +62,10 @@ async def get_logs(call: Call, args: LogRequest) -> LogLines:
     if args.node is None:
         cure = "Give `node`, or `vmid` for a guest's firewall log." if args.source == "firewall" else "Give `node`."
         raise asking.AskedWrongError(f"Whose {args.source} log is not said.", cure=cure)
-    client = call.client(await asking.node(call, args.node, args.site))
     if args.source == "syslog":
-        return _answer(call, f"syslog of {args.node}", args, await _journal(client, args.node, args))
+        site, node = await asking.machine(call, args.node, args.site)
+        return _answer(call, f"syslog of {args.node}", args, await _journal(call.client(site), node, args))
+    client = call.client(await asking.node(call, args.node, args.site))
     lines = await _firewall(client, ("nodes", args.node), args)
     return _answer(call, f"firewall log of {args.node}", args, lines)
 

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 BYTES, RATE, SHARE, COUNT = ("bytes", 1.0), ("bytes/s", 1.0), ("%", 100.0), ("", 1.0)
 UNITS = {
     "cpu": SHARE, "iowait": SHARE, "maxcpu": ("cores", 1.0), "loadavg": COUNT,
-    **dict.fromkeys(("netin", "netout", "diskread", "diskwrite"), RATE),
+    **dict.fromkeys(("netin", "netout", "diskread", "diskwrite", "read_bytes", "write_bytes"), RATE),
     **dict.fromkeys(
         ("mem", "maxmem", "memhost", "disk", "maxdisk", "memused", "memtotal", "memavailable", "arcsize", "swapused",
          "swaptotal", "rootused", "roottotal", "used", "total"),
@@ -31,7 +31,7 @@ UNITS = {
 PRESSURE = ("%", 1.0)
 USUAL = {
     "guest": ("cpu", "mem", "maxmem", "netin", "netout", "diskread", "diskwrite"),
-    "node": ("cpu", "iowait", "loadavg", "memused", "memtotal", "rootused", "netin", "netout"),
+    "node": ("cpu", "iowait", "loadavg", "memused", "memtotal", "rootused", "used", "total", "netin", "netout"),
     "storage": ("used", "total"),
 }
 
@@ -41,7 +41,7 @@ class HistoryRequest(Arguments):
 
     vmid: Vmid | None = None
     node: NodeArgument = None
-    storage: str | None = Field(default=None, description="storage name")
+    storage: str | None = Field(default=None, description="storage or datastore")
     site: SiteArgument = None
     timeframe: Literal["hour", "day", "week", "month", "year"] = "day"
     cf: Literal["AVERAGE", "MAX"] = Field(default="AVERAGE", description="of each point")
@@ -118,13 +118,17 @@ async def _rows(call: Call, args: HistoryRequest) -> tuple[str, str, str, list[R
         place, rows = await asking.of_guest(call, place, "rrddata", **params)
         return "guest", place.label, place.site, rows
     if args.storage is not None:
+        if server := await _datastore_at(call, args.storage, args):
+            rows = await call.client(server).get("admin", "datastore", args.storage, "rrd", **params)
+            return "storage", f"datastore {args.storage}", server, rows
         site, node = await _storage_at(call, args.storage, args)
         rows = await call.client(site).get("nodes", node, "storage", args.storage, "rrddata", **params)
         return "storage", f"storage {args.storage} on {node}", site, rows
     if args.node is None:
         raise asking.AskedWrongError("Of what is not said.", cure="Give `vmid`, `node` or `storage`.")
-    site = await asking.node(call, args.node, args.site)
-    rows = await call.client(site).get("nodes", args.node, "rrddata", **params)
+    site, name = await asking.machine(call, args.node, args.site)
+    client = call.client(site)
+    rows = await client.get("nodes", name, "rrddata" if client.site.kind == "pve" else "rrd", **params)
     return "node", f"node {args.node}", site, rows
 
 
@@ -150,6 +154,16 @@ async def _storage_at(call: Call, name: str, args: HistoryRequest) -> tuple[str,
         raise UnknownTargetError(f"Each of {', '.join(nodes)} has a storage {name!r} of its own.", cure="Give `node`.")
     site, row = next((f for f in found if f[1].get("status") == "available"), found[0])
     return site, str(row["node"])
+
+
+async def _datastore_at(call: Call, name: str, args: HistoryRequest) -> str | None:
+    """The Backup Server that has a datastore of the name, as the mirror knows; storages of the same name come first."""
+    if args.node is not None:
+        return None
+    view = await call.view()
+    if any(s.storage == name for s in view.storages(args.site)):
+        return None
+    return next((d.site for d in view.datastores(args.site) if d.store == name), None)
 
 
 async def _storages(client: "ProxmoxClient") -> list[Row]:

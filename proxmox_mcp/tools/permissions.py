@@ -60,7 +60,8 @@ READS = (
     _Reads("pve", "/pool", "Pool.Audit", ("get_pools",)),
     _Reads("pve", "/vms", "VM.GuestAgent.Audit|VM.GuestAgent.Unrestricted|VM.Monitor", ("get_guest_ips",)),
     _Reads("pbs", "/datastore", "Datastore.Audit", ("get_datastores", "get_storage", "list_backups")),
-    _Reads("pbs", "/system", "Sys.Audit", ("get_nodes", "get_node_status", "get_recent_tasks", "get_task")),
+    _Reads("pbs", "/system", "Sys.Audit",
+           ("get_nodes", "get_node_status", "get_recent_tasks", "get_task", "get_metrics_history", "get_logs")),
 )  # fmt: skip
 
 

@@ -26,8 +26,12 @@ RECORDED_OTHERWISE: dict[str, set[str]] = {
     "/nodes/{node}/subscription": {"serverid"},
     "/nodes/{node}/vzdump/defaults": {"fleecing", "performance"},
 }
-# The schema of a backup server's task log says null; its own web interface reads lines from it.
-SCHEMA_IS_WRONG = {("pbs", "/nodes/{node}/tasks/{upid}/log")}
+# A backup server's schema says null for these; its own web interface reads lines and figures from them.
+SCHEMA_IS_WRONG = {
+    ("pbs", "/nodes/{node}/tasks/{upid}/log"),
+    ("pbs", "/nodes/{node}/rrd"),
+    ("pbs", "/admin/datastore/{store}/rrd"),
+}
 REFUSED = {
     "/cluster/ha/groups": "gone since 9.0",
     "/nodes": "of a backup server: for root itself, not for its tokens",
@@ -98,7 +102,7 @@ async def ask(api: Client, kind: Kind, path: str) -> Any:
         values["id"] = "influx"
     params = dict(VALUES.get(path, {}))
     if "timeframe" in paths(kind)[path]["GET"].parameters:
-        params["timeframe"] = "hour"
+        params |= {"timeframe": "hour", "cf": "AVERAGE"}
     if path.endswith("/exec-status"):
         params["pid"] = (await api("POST", path.format(**values)[: -len("-status")], command=["uname"])).data["pid"]
     return await api.get(path.format(**values), host="pbs1" if kind == "pbs" else "", **params)

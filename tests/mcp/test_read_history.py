@@ -70,6 +70,14 @@ async def test_a_guest_that_was_started_in_between_has_a_gap(client: Client, lab
     assert "mem" in answer["others"]
 
 
+async def test_figures_of_a_node_that_is_lost(client: Client, lab: Lab) -> None:
+    vmid = next(g.vmid for g in lab.world.sorted_guests() if g.node == "pve3" and g.running)
+    await ask(client, "get_vms")
+    lab.fault("node-down", "pve3")
+    assert (await ask(client, "get_metrics_history", vmid=vmid, timeframe="hour"))["start"]
+    assert (await ask(client, "get_metrics_history", node="pve3"))["start"]
+
+
 async def test_the_largest_of_each_point(client: Client) -> None:
     fine = await ask(client, "get_metrics_history", node="pve1", metrics=["cpu"], points=500)
     coarse = await ask(client, "get_metrics_history", node="pve1", metrics=["cpu"], points=7, cf="MAX")
@@ -87,6 +95,15 @@ async def test_figures_of_storages(client: Client) -> None:
     assert own["target"] == "storage local on pve2"
     assert "Give `node`" in await refused(client, "get_metrics_history", storage="local")
     assert "Storages: ceph-vm, local" in await refused(client, "get_metrics_history", storage="x")
+
+
+async def test_figures_of_a_backup_server(client: Client) -> None:
+    host = await ask(client, "get_metrics_history", node="pbs1")
+    assert {"cpu", "memused", "used"} <= {m["name"] for m in host["metrics"]}
+    store = await ask(client, "get_metrics_history", storage="archive", timeframe="month")
+    assert (store["target"], store["site"]) == ("datastore archive", "pbs1")
+    used = next(m for m in store["metrics"] if m["name"] == "used")
+    assert 0 < used["min"] <= used["last"]
 
 
 async def test_what_has_no_figures_is_refused(client: Client, lab: Lab) -> None:
@@ -128,6 +145,13 @@ async def test_a_syslog_by_time(client: Client, lab: Lab) -> None:
     before = (await ask(client, "get_logs", node="pve1", until="1h"))["lines"]
     assert before
     assert not any(line.endswith("now") for line in before)
+
+
+async def test_the_syslog_of_a_backup_server(client: Client, lab: Lab) -> None:
+    lab.world.say("pbs1", "proxmox-backup-proxy", "hello")
+    (line,) = (await ask(client, "get_logs", node="pbs1", search="hello"))["lines"]
+    assert "pbs1 proxmox-backup-proxy" in line
+    assert "Name a site of Proxmox VE" in await refused(client, "get_logs", node="x", site="pbs1")
 
 
 async def test_logs_are_printable_and_without_secrets(client: Client, lab: Lab) -> None:

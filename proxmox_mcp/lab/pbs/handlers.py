@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 from proxmox_mcp.lab import figures
 from proxmox_mcp.lab.catalog import PBS_UPDATES
 from proxmox_mcp.lab.push.routes import routes
-from proxmox_mcp.lab.state import Node
 
-from . import jobs, stores, worker
+from . import jobs, past, stores, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .call import Call
-    from .state import PbsHost
 
 GIB = 1024**3
 
@@ -32,13 +30,9 @@ def nodes(call: Call) -> list[dict[str, str]]:
     return [{"node": call.host.name}]
 
 
-def _machine(host: PbsHost) -> Node:
-    return Node(host.name, 1, "127.0.0.1", host.cores, host.memory, 64 * GIB, host.load, host.booted_at)
-
-
 def node_status(call: Call) -> dict[str, Any]:
     host = call.host
-    numbers = figures.node(_machine(host), host.clock.now())
+    numbers = figures.node(past.machine(host), host.clock.now())
     load = numbers["cpu"] * host.cores
     release = "6.17.2-1-pve"
     used, disk = int(numbers["mem"]), int(numbers["disk"])
@@ -145,6 +139,8 @@ _ROWS: tuple[tuple[str, str, Callable[[Call], Any]], ...] = (
     ("GET", "/ping", ping),
     ("GET", "/nodes", nodes),
     ("GET", f"{_NODE}/status", node_status),
+    ("GET", f"{_NODE}/rrd", past.host_figures),
+    ("GET", f"{_NODE}/journal", past.journal),
     ("GET", f"{_NODE}/subscription", subscription),
     ("GET", f"{_NODE}/apt/update", updates),
     ("GET", f"{_NODE}/disks/list", disks),
@@ -156,6 +152,7 @@ _ROWS: tuple[tuple[str, str, Callable[[Call], Any]], ...] = (
     ("GET", "/config/datastore", stores.config_datastores),
     ("GET", "/admin/datastore", stores.datastores),
     ("GET", f"{_STORE}/status", stores.status),
+    ("GET", f"{_STORE}/rrd", past.store_figures),
     ("GET", f"{_STORE}/snapshots", stores.snapshots),
     ("DELETE", f"{_STORE}/snapshots", stores.delete_snapshot),
     ("GET", f"{_STORE}/groups", stores.groups),

@@ -29,6 +29,7 @@ def backup_server(world: World, name: str) -> PbsHost:
     booted = world.now() - 41 * DAY
     tasks = Tasks(world.clock, world.options.speed, pbs=True, boot={name: booted})
     host = PbsHost(name, world.clock, access, tasks, Load(0.06, 0.4, 1e6, 1e6, 2.5), booted, cores=8, memory=32 * GIB)
+    host.journal = world.journal
     _tokens(world, access)
     now = world.now()
     host.datastores = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from proxmox_mcp.lab.push.notifier import Notifier
 if TYPE_CHECKING:
     from proxmox_mcp.lab.access import Access
     from proxmox_mcp.lab.clock import Clock
-    from proxmox_mcp.lab.state import Load
+    from proxmox_mcp.lab.state import Load, LogEntry
     from proxmox_mcp.lab.tasks import Tasks
 
 
@@ -84,3 +85,5 @@ class PbsHost:
     datastores: dict[str, Datastore] = field(default_factory=dict)
     jobs: dict[str, PbsJob] = field(default_factory=dict)
     notifier: Notifier = field(default_factory=lambda: Notifier("pbs"))
+    journal: deque[LogEntry] = field(default_factory=deque)
+    """That of the whole lab; a server shows what is its own."""

@@ -58,11 +58,16 @@ def config_datastores(call: Call) -> list[dict[str, Any]]:
     ]
 
 
+def used(store: Datastore, now: float) -> int:
+    """Bytes; a fault's share wins."""
+    if store.filled is not None:
+        return int(store.total * store.filled)
+    return min(store.total, int(store.total * store.used + store.growth * max(0.0, now - store.since)))
+
+
 def _usage(store: Datastore, now: float) -> dict[str, int]:
-    used = int(store.total * store.filled) if store.filled is not None else (
-        min(store.total, int(store.total * store.used + store.growth * max(0.0, now - store.since)))
-    )  # fmt: skip
-    return {"total": store.total, "used": used, "avail": store.total - used}
+    taken = used(store, now)
+    return {"total": store.total, "used": taken, "avail": store.total - taken}
 
 
 def usage(call: Call) -> list[dict[str, Any]]:
