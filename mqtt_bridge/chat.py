@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mqtt_bridge.actions import ActionResult
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.model import GuestState, NodeState
 from mqtt_bridge.policy import Principal
-from mqtt_bridge.proxmox.actions import ActionResult
 from mqtt_bridge.settings import Level
 from mqtt_bridge.targets import GuestRef
 
@@ -28,7 +28,7 @@ class Looks(Protocol):
 
 
 class Orders(Protocol):
-    """What carries an order out, as `proxmox.actions.Actions` does."""
+    """What carries an order out, as `actions.Actions` does."""
 
     async def perform(self, principal: Principal, action: str, target: GuestRef) -> ActionResult: ...
 

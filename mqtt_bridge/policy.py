@@ -1,23 +1,27 @@
 """What may be done by which principal, to what. Rules are rows: each looks at one thing and refuses or passes.
 
-Every object that an action touches must pass: a guest's node and pool as well as itself, and for a node action every
-guest that it starts or takes down. What the rules mean for power:
-- An allow-list that is set admits nothing else; all that are set must admit a guest. A pool contains its sub-pools.
-- "Protected" (by tag or pool) means: not taken down. Start and resume are fine; stop, shutdown, reboot, reset, suspend
-  and hibernate are not, nor is anything of risk `change` or above.
-- Proxmox's own flag `protection` guards a guest's disks and existence, not its power: it refuses `destroy` of a guest.
+Every object that an action touches must pass, before and after: a guest's node and pool as well as itself, a clone's
+source and what it becomes, for a node action every guest that it starts or takes down. What the rules mean:
+- An allow-list that is set admits nothing else; all that are set, the principal's own too, must admit every object.
+  A pool contains its sub-pools. What reaches all guests of a datastore is outside every list of guests.
+- "Protected" (by tag or pool) means: spared. Start and resume are fine, and so are snapshots and backups; what takes it
+  down is not, nor is anything of risk `change` or above that writes or destroys it. It may be read from (cloned).
+- Proxmox's own flag `protection` guards a guest's (or a backup's) disks and existence, not its power: what destroys
+  something is refused.
 - The guests and node that this service, its broker or Home Assistant run on are not taken down without an approval,
-  whatever the settings say.
+  whatever the settings say (`needs_approval`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.settings import Level, Limits, PermissionSettings, allows
-from mqtt_bridge.targets import GuestTarget, Target
+from mqtt_bridge.targets import BackupTarget, DatastoreTarget, GuestTarget, NewGuest, Touched
 
+T = TypeVar("T")
+AnyGuest = GuestTarget | NewGuest | BackupTarget
 Channel = Literal["stdio", "http", "mqtt", "discord", "rules", "console"]
 CEILINGS: dict[Channel, str] = {
     "stdio": "MCP_ALLOW",
@@ -52,8 +56,6 @@ class Act(Protocol):
     @property
     def risk(self) -> Level: ...
     @property
-    def target(self) -> Literal["guest", "node"]: ...
-    @property
     def takes_down(self) -> bool: ...
 
 
@@ -72,25 +74,47 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Case:
-    """One request before the rules. `objects` is everything that it touches."""
+    """One request before the rules. `objects` is everything that it touches; `risk` and `downs` are the plan's."""
 
     permission: PermissionSettings
     principal: Principal
     act: Act
-    objects: Sequence[Target]
+    objects: Sequence[Touched]
+    risk: Level
+    downs: bool
+
+    @classmethod
+    def of(
+        cls,
+        permission: PermissionSettings,
+        principal: Principal,
+        act: Act,
+        objects: Sequence[Touched],
+        *,
+        risk: Level | None,
+        downs: bool | None,
+    ) -> Self:
+        """With the row's own where the plan says nothing else."""
+        return cls(permission, principal, act, objects, risk or act.risk, act.takes_down if downs is None else downs)
 
     @property
-    def guests(self) -> Iterator[GuestTarget]:
-        return (o for o in self.objects if isinstance(o, GuestTarget))
+    def guests(self) -> Iterator[AnyGuest]:
+        """Those that are read too: an allow-list says what may be looked into."""
+        return (o.target for o in self.objects if isinstance(o.target, GuestTarget | NewGuest | BackupTarget))
+
+    @property
+    def harmed(self) -> Iterator[AnyGuest]:
+        """The guests that suffer: what is protected must be spared this."""
+        if not (self.downs or allows(self.risk, "change")):
+            return
+        for one in self.objects:
+            if one.role in {"write", "destroy"} and isinstance(one.target, GuestTarget | BackupTarget):
+                yield one.target
 
     @property
     def nodes(self) -> Iterator[str]:
-        return iter(dict.fromkeys(o.node for o in self.objects))
-
-    @property
-    def harms(self) -> bool:
-        """Something that is protected must be spared this."""
-        return self.act.takes_down or allows(self.act.risk, "change")
+        """Every node that is touched."""
+        return iter(dict.fromkeys(o.target.node for o in self.objects if o.target.node))
 
 
 def allowed(principal: Principal, act: Act) -> bool:
@@ -98,16 +122,52 @@ def allowed(principal: Principal, act: Act) -> bool:
     return allows(principal.level, act.risk)
 
 
-def judge(permission: PermissionSettings, principal: Principal, act: Act, objects: Sequence[Target]) -> Refusal | None:
-    """The first rule's refusal, or None: it may be done. Raises nothing and asks nobody."""
-    case = Case(permission, principal, act, objects)
+def judge(
+    permission: PermissionSettings,
+    principal: Principal,
+    act: Act,
+    objects: Sequence[Touched],
+    *,
+    risk: Level | None = None,
+    downs: bool | None = None,
+) -> Refusal | None:
+    """The first rule's refusal, or None: it may be done. Raises nothing and asks nobody.
+
+    `risk` and `downs` are a plan's, where its arguments make it worse than its row.
+    """
+    case = Case.of(permission, principal, act, objects, risk=risk, downs=downs)
     return next((refusal for rule in RULES if (refusal := rule(case))), None)
 
 
+def needs_approval(
+    permission: PermissionSettings,
+    principal: Principal,
+    act: Act,
+    objects: Sequence[Touched],
+    *,
+    risk: Level | None = None,
+    downs: bool | None = None,
+) -> str:
+    """Why a person has to approve it first; empty: nobody has to. To be asked after `judge` let it pass."""
+    case = Case.of(permission, principal, act, objects, risk=risk, downs=downs)
+    own = case.permission.self_guests
+    mine = [
+        o.target.label
+        for o in case.objects
+        if o.role in {"write", "destroy"}
+        and (o.target.is_self or (isinstance(o.target, GuestTarget) and o.target.vmid in own))
+    ]
+    if case.downs and mine:
+        return f"it takes down {mine[0]}, which this service, its broker or Home Assistant runs on"
+    if case.risk in permission.approval_required:
+        return f"its risk is {case.risk!r} (APPROVAL_REQUIRED)"
+    return ""
+
+
 def _level(case: Case) -> Refusal | None:
-    if allowed(case.principal, case.act):
+    risk, who = case.risk, case.principal
+    if allows(who.level, risk):
         return None
-    risk, who = case.act.risk, case.principal
     setting = "MCP_TOKENS_FILE" if who.named else CEILINGS[who.channel]
     also = " (or PROXMOX_ALLOW_ELEVATED=true)" if setting == "MCP_ALLOW" else ""
     return Refusal(
@@ -119,88 +179,98 @@ def _level(case: Case) -> Refusal | None:
     )
 
 
+@dataclass(frozen=True)
+class _Listed(Generic[T]):
+    """An allow-list that is set, and where."""
+
+    setting: str
+    admits: frozenset[T]
+
+
+def _lists(case: Case, name: str, setting: str) -> Iterator[_Listed[Any]]:
+    """The settings' list and the principal's own: each that is set must admit everything."""
+    for where, source in (
+        (setting, case.permission),
+        (f"MCP_TOKENS_FILE ({case.principal.name})", case.principal.limits),
+    ):
+        listed = getattr(source, name)
+        if listed is not None:
+            yield _Listed(where, listed)
+
+
+def _sites(case: Case) -> Refusal | None:
+    listed = case.principal.limits.sites
+    sites = dict.fromkeys(o.target.site for o in case.objects)
+    outside = () if listed is None else [f"site {site}" for site in sites if site not in listed]
+    return _outside(outside, f"MCP_TOKENS_FILE ({case.principal.name})")
+
+
 def _nodes(case: Case) -> Refusal | None:
-    listed = case.permission.node_allowlist
-    outside = () if listed is None else [n for n in case.nodes if n not in listed]
-    return _outside("node", outside, "PROXMOX_NODE_ALLOWLIST")
+    found = (
+        _outside([f"node {n}" for n in case.nodes if n not in lst.admits], lst.setting)
+        for lst in _lists(case, "node_allowlist", "PROXMOX_NODE_ALLOWLIST")
+    )
+    return next((refusal for refusal in found if refusal), None)
 
 
 def _vmids(case: Case) -> Refusal | None:
-    listed = case.permission.vmid_allowlist
-    outside = () if listed is None else [g.label for g in case.guests if g.vmid not in listed]
-    return _outside("guest", outside, "PROXMOX_VMID_ALLOWLIST")
+    found = (
+        _outside([g.label for g in case.guests if g.vmid not in lst.admits] + _whole(case), lst.setting)
+        for lst in _lists(case, "vmid_allowlist", "PROXMOX_VMID_ALLOWLIST")
+    )
+    return next((refusal for refusal in found if refusal), None)
 
 
 def _pools(case: Case) -> Refusal | None:
-    listed = case.permission.pool_allowlist
-    outside = () if listed is None else [_pooled(g) for g in case.guests if not within(g.pool, listed)]
-    return _outside("guest", outside, "PROXMOX_POOL_ALLOWLIST")
+    found = (
+        _outside([_pooled(g) for g in case.guests if not within(g.pool, lst.admits)] + _whole(case), lst.setting)
+        for lst in _lists(case, "pool_allowlist", "PROXMOX_POOL_ALLOWLIST")
+    )
+    return next((refusal for refusal in found if refusal), None)
+
+
+def _whole(case: Case) -> list[str]:
+    """What reaches guests that nobody names cannot be inside a list of guests."""
+    stores = (o.target for o in case.objects if isinstance(o.target, DatastoreTarget) and o.target.whole)
+    return [f"{store.label}, which holds backups of all guests" for store in stores]
 
 
 def _protected_tags(case: Case) -> Refusal | None:
     tags = {t.casefold() for t in case.permission.protected_tags}
-    found = ((g, sorted(g.tags & tags)) for g in case.guests if case.harms)
+    found = ((g, sorted(g.tags & tags)) for g in case.harmed)
     return next((_protected(case, g, f"the tag {hit[0]!r}", "PROXMOX_PROTECTED_TAGS") for g, hit in found if hit), None)
 
 
 def _protected_pools(case: Case) -> Refusal | None:
     pools = {p.casefold() for p in case.permission.protected_pools}
-    found = (g for g in case.guests if case.harms and g.pool and within(g.pool.casefold(), pools))
+    found = (g for g in case.harmed if g.pool and within(g.pool.casefold(), pools))
     return next((_protected(case, g, f"the pool {g.pool!r}", "PROXMOX_PROTECTED_POOLS") for g in found), None)
 
 
 def _proxmox_protection(case: Case) -> Refusal | None:
-    destroys = case.act.target == "guest" and case.act.risk == "destroy"
+    destroyed = (o.target for o in case.objects if o.role == "destroy")
     return next(
         (
             Refusal(
-                f"{g.label} has Proxmox's protection flag, so {case.act.title.lower()} is refused.",
-                "Someone who may change the guest can take its protection off in Proxmox.",
+                f"{one.label} has Proxmox's protection flag, so {case.act.title.lower()} is refused.",
+                "Someone who may change it can take its protection off in Proxmox.",
             )
-            for g in case.guests
-            if destroys and g.protection
+            for one in destroyed
+            if (isinstance(one, GuestTarget) and one.protection) or (isinstance(one, BackupTarget) and one.protected)
         ),
         None,
     )
 
 
-def _self(case: Case) -> Refusal | None:
-    own = case.permission.self_guests
-    mine = [
-        o.label
-        for o in case.objects
-        if o.is_self or (isinstance(o, GuestTarget) and o.vmid in own)
-        if case.act.takes_down
-    ]
-    if not mine:
-        return None
-    return Refusal(
-        f"{case.act.title} would take down {mine[0]}, which this service, its broker or Home Assistant runs on: "
-        "that needs an approval, always.",
-        "This version has no approvals yet, and no setting turns this off: do it in Proxmox itself.",
-    )
-
-
-def _approval(case: Case) -> Refusal | None:
-    if case.act.risk not in case.permission.approval_required:
-        return None
-    return Refusal(
-        f"{case.act.title} is of risk {case.act.risk!r}, which needs an approval, and this version has none yet.",
-        "Do it in Proxmox itself, or set APPROVAL_REQUIRED=none to do without approvals at your own risk.",
-        "APPROVAL_REQUIRED",
-    )
-
-
 RULES: tuple[Callable[[Case], Refusal | None], ...] = (
     _level,
+    _sites,
     _nodes,
     _vmids,
     _pools,
     _protected_tags,
     _protected_pools,
     _proxmox_protection,
-    _self,
-    _approval,
 )
 
 
@@ -209,22 +279,22 @@ def within(pool: str | None, pools: Iterable[str]) -> bool:
     return pool is not None and any(pool == p or pool.startswith(f"{p}/") for p in pools)
 
 
-def _pooled(guest: GuestTarget) -> str:
+def _pooled(guest: AnyGuest) -> str:
     return f"{guest.label} in pool {guest.pool}" if guest.pool else f"{guest.label}, which is in no pool"
 
 
-def _outside(kind: str, outside: Sequence[str], setting: str) -> Refusal | None:
+def _outside(outside: Sequence[str], setting: str) -> Refusal | None:
     if not outside:
         return None
     named = "; ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")  # noqa: PLR2004
     return Refusal(
-        f"Outside {setting}: {kind} {named}." if kind == "node" else f"Outside {setting}: {named}.",
+        f"Outside {setting}: {named}.",
         f"Add it to {setting} where this service is configured, and restart it.",
-        setting,
+        setting.partition(" ")[0],
     )
 
 
-def _protected(case: Case, guest: GuestTarget, by: str, setting: str) -> Refusal:
+def _protected(case: Case, guest: AnyGuest, by: str, setting: str) -> Refusal:
     return Refusal(
         f"{guest.label} is protected by {by}, so {case.act.title.lower()} is refused.",
         f"Do it in Proxmox itself, or take that out of {setting} where this service is configured.",

@@ -33,7 +33,7 @@ from proxmox_mcp.tools.base import Call, Services, Tool
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from mqtt_bridge.proxmox.actions import Actions
+    from mqtt_bridge.actions import Actions
     from mqtt_bridge.proxmox.client import ProxmoxClient
 
 log = logging.getLogger(__name__)

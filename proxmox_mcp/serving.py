@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mqtt_bridge import logs
+from mqtt_bridge.actions import Actions, After, Expecting
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Bus, OnMessages
 from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.model import utc
-from mqtt_bridge.proxmox.actions import Actions, After, Expecting
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import Settings, load
 from mqtt_bridge.statedir import LocalOwner, broker_options, local_owner

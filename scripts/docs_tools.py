@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from mqtt_bridge.actions import ACTIONS
 from mqtt_bridge.diagnostics import CHECKS
-from mqtt_bridge.proxmox.action_rows import TABLE
 from proxmox_mcp import prompts, resources
 from proxmox_mcp.schema import answer_schema, arguments_schema, made
 from proxmox_mcp.tools import ALL
@@ -95,12 +95,11 @@ def _plain(value: object) -> str:
 
 def _commands() -> Iterator[str]:
     yield "## Risk of each command\n"
-    yield "`MCP_ALLOW` must be at least the risk. Risks that `APPROVAL_REQUIRED` names are refused as yet.\n"
-    yield "| command | risk | for |\n| --- | --- | --- |"
-    words = {"qemu": "VMs", "lxc": "containers"}
-    for row in TABLE:
-        whom = "nodes" if row.target == "node" else " and ".join(words[kind] for kind in words if kind in row.types)
-        yield f"| {row.name.partition('.')[2]} | {row.risk} | {whom} |"
+    yield "`MCP_ALLOW` must be at least the risk. Risks that `APPROVAL_REQUIRED` names wait for a person's approval.\n"
+    yield "| action | risk | on a | privileges |\n| --- | --- | --- | --- |"
+    for row in ACTIONS.values():
+        needs = ", ".join(f"`{need.name}` on `{need.path}`" for need in row.privileges)
+        yield f"| `{row.name}` | {row.risk} | {row.target} | {needs} |"
 
 
 def _diagnostics() -> Iterator[str]:

@@ -21,6 +21,10 @@ class Api(Protocol):
 
     async def post(self, *segments: str | int, deadline: float | None = None, **params: Any) -> Any: ...
 
+    async def put(self, *segments: str | int, deadline: float | None = None, **params: Any) -> Any: ...
+
+    async def delete(self, *segments: str | int, deadline: float | None = None, **params: Any) -> Any: ...
+
     async def wait_task(
         self,
         upid: str,

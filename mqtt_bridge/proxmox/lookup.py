@@ -139,6 +139,7 @@ def guest_target(site: str, row: Row, current: Row, config: Row, me: Identity) -
         ha=bool((current.get("ha") or {}).get("managed")),
         uptime=None if uptime is None else int(uptime),
         is_self=me.matches(config),
+        config=config,
     )
 
 

@@ -16,9 +16,9 @@ from proxmox_mcp.state import State
 from proxmox_mcp.view import Answer, View
 
 if TYPE_CHECKING:
+    from mqtt_bridge.actions import Actions
     from mqtt_bridge.approvals import Ask
     from mqtt_bridge.policy import Principal
-    from mqtt_bridge.proxmox.actions import Actions
     from mqtt_bridge.proxmox.client import ProxmoxClient
 
 T = TypeVar("T")

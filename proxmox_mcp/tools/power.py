@@ -15,8 +15,7 @@ from proxmox_mcp.tools.base import Arguments, Call, NodeArgument, SiteArgument, 
 from proxmox_mcp.view import Answer
 
 if TYPE_CHECKING:
-    from mqtt_bridge.proxmox.action_result import ActionResult
-    from mqtt_bridge.proxmox.actions import Actions
+    from mqtt_bridge.actions import ActionResult, Actions
     from mqtt_bridge.proxmox.tasks import TaskProgress
 
 VmCommand = Literal[

@@ -8,6 +8,8 @@ import pytest
 from mcp import Client
 
 from proxmox_mcp.lab import Lab, LabOptions
+from proxmox_mcp.lab.errors import ApiError
+from proxmox_mcp.lab.handlers import PVE
 from proxmox_mcp.lab.rules import Firewall, Replication, rule
 from tests.support.asking import ask, refused, text
 from tests.support.lab_client import QUICK, lab_client
@@ -316,3 +318,20 @@ async def test_texts_are_short(client: Client) -> None:
     for tool in ("get_pools", "get_ha_resources", "get_firewall_rules", "get_replication"):
         said = text(await client.call_tool(tool, {}))
         assert 0 < len(said) < 2000
+
+
+async def test_groups_of_proxmox_8(client: Client, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, groups are listed and rules do not exist yet."""
+
+    def no_rules(_call: object) -> None:
+        raise ApiError(501, "Method 'GET /cluster/ha/rules' not implemented")
+
+    group = {"group": "prefer-1", "type": "group", "nodes": "pve1:2,pve2", "restricted": 1, "comment": "c"}
+    monkeypatch.setitem(PVE, ("GET", "/cluster/ha/rules"), no_rules)
+    monkeypatch.setitem(PVE, ("GET", "/cluster/ha/groups"), lambda _call: [group])
+    answer = await ask(client, "get_ha_resources")
+    assert answer["total"] == len(lab.world.ha)
+    assert [(r["kind"], r["name"], r["nodes"], r["strict"]) for r in answer["rules"]] == [
+        ("group", "prefer-1", ["pve1:2", "pve2"], True)
+    ]
+    assert (answer["notes"], answer["complete"]) == ([], True)

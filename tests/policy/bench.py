@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mqtt_bridge.actions import ActionResult, Actions
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.audit_verify import verify
 from mqtt_bridge.policy import Principal
-from mqtt_bridge.proxmox.actions import ActionResult, Actions
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import ApiSettings, Endpoint, PermissionSettings, SiteSettings
@@ -38,7 +38,7 @@ class Bench:
 
         return Actions(
             more.pop("clients", {"lab": self.client}), permission, Audit(self.folder),
-            after=after, me=me or Identity(), pace=0.05, **more,
+            after=after, me=me or Identity(), **more,
         )  # fmt: skip
 
     async def perform(self, action: str, target: int | str, **more: Any) -> ActionResult:

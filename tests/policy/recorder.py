@@ -106,6 +106,12 @@ class Recorder:
             raise self.answer
         return self.answer
 
+    async def put(self, *segments: str | int, **params: Any) -> Any:
+        return await self.post(*segments, **params)
+
+    async def delete(self, *segments: str | int, **params: Any) -> Any:
+        return await self.post(*segments, **params)
+
     async def wait_task(
         self,
         upid: str,

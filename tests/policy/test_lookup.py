@@ -1,13 +1,20 @@
 """Finding guests and nodes over several sites, and reading them fresh."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mqtt_bridge.actions import ActionError, Actions, Plan, find
+from mqtt_bridge.actions.reading import Reading
+from mqtt_bridge.actions.vmids import Vmids
+from mqtt_bridge.audit import Audit
 from mqtt_bridge.errors import NotFoundError, PolicyError, UnknownTargetError, UnreachableError
-from mqtt_bridge.proxmox.action_plan import Planner
+from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.lookup import find_guest, find_node, guests_on
-from mqtt_bridge.targets import GuestRef, NodeRef
+from mqtt_bridge.proxmox.own_guests import OwnGuests
+from mqtt_bridge.settings import PermissionSettings
+from mqtt_bridge.targets import GuestRef, GuestTarget, NodeRef
 from mqtt_bridge.whoami import Identity
 from tests.policy.recorder import FakeGuest, Recorder, site
 
@@ -166,32 +173,42 @@ async def test_a_node_whose_address_is_ours_is_ours(monkeypatch: pytest.MonkeyPa
 async def test_a_node_is_not_taken_down_by_who_cannot_see_all_its_guests(permissions: dict[str, Any]) -> None:
     api = Recorder([FakeGuest(100)], permissions=permissions)
     with pytest.raises(PolicyError, match="may not see all") as caught:
-        await Planner({"lab": api}, Identity()).plan("node.reboot", NodeRef("pve1"), {})
+        await plan(api, Identity(), "node.reboot", NodeRef("pve1"))
     assert "pveum acl modify /vms" in caught.value.cure
+
+
+async def plan(api: Recorder, own: Identity | OwnGuests, name: str, ref: NodeRef, **args: Any) -> Plan:
+    mine = own if isinstance(own, OwnGuests) else OwnGuests(own)
+    row = find(name)
+    return await row.plan(Reading({"lab": api}, mine, Vmids()), ref, row.arguments(args))
 
 
 async def test_each_configuration_is_read_once_to_find_ourselves() -> None:
     api = Recorder([FakeGuest(100), FakeGuest(101, config={"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0"})])
-    planner = Planner({"lab": api}, Identity(macs=frozenset({"bc:24:11:00:00:01"})))
+    own = OwnGuests(Identity(macs=frozenset({"bc:24:11:00:00:01"})))
     for _ in range(2):
-        plan = await planner.plan("node.stopall", NodeRef("pve1"), {})
-        assert [(g.vmid, g.is_self) for g in plan.guests] == [(100, False), (101, True)]
+        made = await plan(api, own, "node.stopall", NodeRef("pve1"))
+        guests = [o.target for o in made.objects if isinstance(o.target, GuestTarget)]
+        assert [(g.vmid, g.is_self) for g in guests] == [(100, False), (101, True)]
     assert len([read for read in api.reads if read[-1] == "config" and read[3] == 100]) == 1
 
 
 async def test_bulk_actions_name_their_guests() -> None:
     api = Recorder([FakeGuest(100), FakeGuest(101, status="stopped"), FakeGuest(102, "lxc")])
-    planner = Planner({"lab": api}, Identity())
-    stop = await planner.plan("node.stopall", NodeRef("pve1"), {"force_stop": False})
-    assert stop.body == {"force-stop": 0, "vms": "100,102"}
-    start = await planner.plan("node.startall", NodeRef("pve1"), {})
-    assert start.body == {"vms": "101"}
-    chosen = await planner.plan("node.stopall", NodeRef("pve1"), {"vmids": [102]})
-    assert chosen.body == {"vms": "102"}
+    stop = await plan(api, Identity(), "node.stopall", NodeRef("pve1"), force_stop=False)
+    assert stop.steps[0].params == {"force-stop": 0, "vms": "100,102"}
+    start = await plan(api, Identity(), "node.startall", NodeRef("pve1"))
+    assert start.steps[0].params == {"vms": "101"}
+    chosen = await plan(api, Identity(), "node.stopall", NodeRef("pve1"), vmids=[102])
+    assert chosen.steps[0].params == {"vms": "102"}
 
 
-async def test_actions_are_for_their_kind_of_target() -> None:
-    planner = Planner({"lab": Recorder([FakeGuest(100)])}, Identity())
-    for action, ref in (("guest.start", NodeRef("pve1")), ("node.reboot", GuestRef(100))):
-        with pytest.raises(Exception, match="is for a"):
-            await planner.plan(action, ref, {})
+async def test_actions_are_for_their_kind_of_target(tmp_path: Path) -> None:
+    actions = Actions({"lab": Recorder([FakeGuest(100)])}, PermissionSettings(), Audit(tmp_path), me=Identity())
+    asked: tuple[tuple[str, NodeRef | GuestRef], ...] = (
+        ("guest.start", NodeRef("pve1")),
+        ("node.reboot", GuestRef(100)),
+    )
+    for action, ref in asked:
+        with pytest.raises(ActionError, match="is for a"):
+            await actions.perform(Principal("x", "stdio"), action, ref, dry_run=True)

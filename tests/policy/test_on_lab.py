@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from mqtt_bridge.actions import ActionError
 from mqtt_bridge.audit import AuditError
 from mqtt_bridge.errors import ForbiddenError, PolicyError, UnknownTargetError
-from mqtt_bridge.proxmox.actions import ActionError
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.targets import GuestRef, NodeRef
 from mqtt_bridge.whoami import Identity
@@ -67,7 +67,7 @@ async def test_our_own_guest_is_found_by_its_uuid_and_kept_up(bench: Bench) -> N
 async def test_a_node_is_not_taken_down_by_default(bench: Bench) -> None:
     with pytest.raises(PolicyError, match="approval") as caught:
         await bench.actions(PermissionSettings(mcp_allow="exec")).perform(ROOT, "node.reboot", NodeRef("pve1"))
-    assert caught.value.setting == "APPROVAL_REQUIRED"
+    assert "APPROVAL_REQUIRED" in str(caught.value)
     assert bench.writes == []
 
 
@@ -76,7 +76,7 @@ async def test_all_guests_of_a_node_are_shut_down_and_started_by_name(bench: Ben
     down = await bench.perform("node.stopall", "pve1")
     assert down.ok, down
     assert f"0 of its {len(mine)} guests are running" in down.message
-    assert bench.records[0]["call"]["params"] == {"vms": ",".join(map(str, mine))}
+    assert bench.records[0]["calls"][0]["params"] == {"vms": ",".join(map(str, mine))}
     assert not any(bench.lab.guest(vmid).running for vmid in mine)
     assert bench.records[0]["guests"] == mine
     up = await bench.perform("node.startall", "pve1", args={"force": True, "vmids": mine[:2]})

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
+from mqtt_bridge.actions import ActionResult, Actions, After, power
 from mqtt_bridge.audit import Audit, AuditError
 from mqtt_bridge.errors import BrokerUnreachableError, ProtocolError, RejectedError, UnreachableError
 from mqtt_bridge.policy import Principal
-from mqtt_bridge.proxmox import action_run
-from mqtt_bridge.proxmox.actions import ActionResult, Actions, After
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.targets import GuestRef, NodeRef
 from mqtt_bridge.whoami import Identity
@@ -29,13 +28,13 @@ def api() -> Recorder:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action_run, "SETTLE", 0.05)
-    monkeypatch.setattr(action_run, "RESTART_SETTLE", 0.05)
+    monkeypatch.setattr(power, "SETTLE", 0.05)
+    monkeypatch.setattr(power, "RESTART_SETTLE", 0.05)
 
 
 async def perform(api: Recorder, folder: Path, action: str = "guest.stop", **more: Any) -> ActionResult:
     after: After | None = more.pop("after", None)
-    actions = Actions({"lab": api}, OPEN, more.pop("audit", Audit(folder)), after=after, me=Identity(), pace=0.01)
+    actions = Actions({"lab": api}, OPEN, more.pop("audit", Audit(folder)), after=after, me=Identity())
     ref = NodeRef("pve1") if action.startswith("node.") else GuestRef(100)
     return await actions.perform(ROOT, action, ref, **({"timeout": 0.2} | more))
 
@@ -185,7 +184,7 @@ async def test_constructing_reads_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
         read.append(1)
         return Identity()
 
-    monkeypatch.setattr("mqtt_bridge.proxmox.actions.read_identity", identity)
+    monkeypatch.setattr("mqtt_bridge.actions.perform.read_identity", identity)
     actions = Actions({"lab": api}, OPEN, Audit(tmp_path / "state"))
     assert not read
     assert not (tmp_path / "state").exists()

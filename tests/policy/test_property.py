@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mqtt_bridge.actions import Actions
+from mqtt_bridge.actions.power_rows import TABLE, PowerRow
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.policy import Principal
-from mqtt_bridge.proxmox.action_rows import TABLE, Action
-from mqtt_bridge.proxmox.actions import Actions
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.targets import GuestRef, NodeRef
 from mqtt_bridge.whoami import Identity, read_identity
@@ -27,7 +27,7 @@ HARMLESS = PermissionSettings(mcp_allow="exec", approval_required=frozenset())
 STATES = {"running": "running", "stopped": "stopped", "paused": "running", "suspended": "stopped"}
 
 
-def fitting(row: Action) -> tuple[str, str | None, str | None]:
+def fitting(row: PowerRow) -> tuple[str, str | None, str | None]:
     """Status, qmpstatus and lock of a guest for which the action makes sense, so that only the policy can refuse."""
     wanted = row.only_in or row.touches or frozenset({"running"})
     state = "paused" if wanted == {"paused", "suspended"} else min(wanted)
@@ -78,7 +78,7 @@ def identity(uuid: str) -> Identity:
         return read_identity(Path(folder))
 
 
-def world(row: Action, kind: str, marks: dict[str, Any], *, among: int) -> Recorder:
+def world(row: PowerRow, kind: str, marks: dict[str, Any], *, among: int) -> Recorder:
     """The forbidden guest 100 on pve1; for a node action among others that nothing forbids."""
     status, qmp, lock = fitting(row)
     guest = FakeGuest(100, kind, status=status, qmpstatus=qmp, lock=lock, **{"pool": "a", **marks})
@@ -87,12 +87,12 @@ def world(row: Action, kind: str, marks: dict[str, Any], *, among: int) -> Recor
     return Recorder(guests=[*others, guest], nodes={"pve1": row.node_online, "pve2": True})
 
 
-async def attempt(api: Recorder, row: Action, permission: PermissionSettings, me: Identity, folder: Path) -> None:
-    actions = Actions({"lab": api}, permission, Audit(folder), me=me, pace=0)
+async def attempt(api: Recorder, row: PowerRow, permission: PermissionSettings, me: Identity, folder: Path) -> None:
+    actions = Actions({"lab": api}, permission, Audit(folder), me=me)
     await actions.perform(AGENT, row.name, NodeRef("pve1") if row.target == "node" else GuestRef(100), timeout=0)
 
 
-def applies(row: Action, place: str) -> bool:
+def applies(row: PowerRow, place: str) -> bool:
     """Starting something protected or our own is fine, and waking a node touches no guest."""
     if row.target == "node" and not row.touches and place != "node":
         return False
@@ -107,7 +107,7 @@ CASES = [(row, kind, place) for row in TABLE for kind in sorted(row.types) for p
 @pytest.mark.parametrize(("row", "kind", "place"), CASES, ids=lambda value: str(getattr(value, "name", value)))
 @settings(max_examples=5, deadline=None)
 @given(data=st.data())
-def test_one_forbidden_object_is_enough(row: Action, kind: str, place: str, data: st.DataObject) -> None:
+def test_one_forbidden_object_is_enough(row: PowerRow, kind: str, place: str, data: st.DataObject) -> None:
     marks, permission, me = forbid(place, data.draw(tag_texts("prod")))
     api = world(row, kind, marks, among=data.draw(st.integers(0, 2)))
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +120,7 @@ def test_one_forbidden_object_is_enough(row: Action, kind: str, place: str, data
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.name}-{'+'.join(sorted(row.types))}")
-def test_the_same_worlds_without_a_rule_are_acted_on(row: Action, tmp_path: Path) -> None:
+def test_the_same_worlds_without_a_rule_are_acted_on(row: PowerRow, tmp_path: Path) -> None:
     """Or the property above would hold for a program that refuses everything."""
     api = world(row, max(row.types), {"row_tags": "prod"}, among=2)
     asyncio.run(attempt(api, row, HARMLESS, Identity(), tmp_path))

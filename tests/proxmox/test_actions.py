@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.proxmox.actions import ActionError
+from mqtt_bridge.actions import ActionError
 from mqtt_bridge.proxmox.client import TaskProgress
 from mqtt_bridge.targets import GuestRef
 from tests.policy.bench import CT, HA_VM, OPEN, ROOT, STOPPED_CT, STOPPED_VM, TEMPLATE, VM, Bench, opened
