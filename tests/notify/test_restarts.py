@@ -6,15 +6,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mqtt_bridge import silences
+from mqtt_bridge.actions import Actions
 from mqtt_bridge.app import Bridge
+from mqtt_bridge.audit import Audit
 from mqtt_bridge.journal import Journal
 from mqtt_bridge.maintenance import Maintenance, expect_beside
-from mqtt_bridge.settings import load
+from mqtt_bridge.policy import Principal
+from mqtt_bridge.settings import PermissionSettings, load
+from mqtt_bridge.targets import NodeRef
+from mqtt_bridge.whoami import Identity
 from proxmox_mcp.lab import Lab, LabOptions
 from tests.notify.making import desk
 from tests.notify.parts import until
@@ -90,6 +96,24 @@ async def test_one_that_we_restart_ourselves(scene: Scene) -> None:
     await scene.marker()
     assert "node.offline" not in scene.kinds()
     assert "node.online" not in scene.kinds(), "who was told nothing is told of no end"
+
+
+async def test_the_actions_of_every_process_say_so(scene: Scene, tmp_path: Path) -> None:
+    """As `stdio` does it beside the bridge: through the bridge's own journal, after Proxmox has accepted it."""
+    permission = PermissionSettings(mcp_allow="exec", approval_required=frozenset())
+    expecting = partial(expect_beside, tmp_path / "state")
+    actions = Actions(scene.bridge.pollers.clients, permission, Audit(tmp_path), expecting=expecting, me=Identity())
+    ann = Principal("ann", "stdio", "exec")
+    assert (await actions.perform(ann, "node.reboot", NodeRef("pve2"), dry_run=True)).status == "dry_run"
+    assert await scene.bridge.maintenance.active() == []
+    assert (await actions.perform(ann, "node.reboot", NodeRef("pve2"))).ok
+    (silent,) = await scene.bridge.maintenance.active()
+    assert (silent.site, silent.target) == ("lab", "pve2")
+    assert "ann (stdio)" in silent.by
+    await scene.happened("node.offline")
+    await scene.happened("node.online")
+    await scene.marker()
+    assert "node.offline" not in scene.kinds()
 
 
 async def test_one_that_somebody_else_restarts(scene: Scene) -> None:
