@@ -30,8 +30,10 @@ and a short text; every read begins with these fields:
 - Tools that `MCP_ALLOW` does not permit are not listed. The control tools are missing from a read-only server although
   their `status` and `config` commands only read: `get_guest` answers both (`config=true` asks Proxmox).
 - Reads come from the mirror of what a bridge publishes and cost Proxmox nothing (`source: mqtt`). If no bridge is
-  online, Proxmox is polled directly (`source: api`). `get_task`, `test_connectivity`, `config` and the control tools
-  always ask Proxmox itself.
+  online, Proxmox is polled directly (`source: api`). What no poll brings is asked from Proxmox at the moment of the
+  call (`source: api`, `age_s: 0`), of all hosts at once: figures of the past, logs, rules, snapshots, backups, images,
+  addresses, rights, `get_task`, `test_connectivity`, `config`, and the control tools. A host that is silent becomes a
+  note then (`complete: false`), and an answer that is short for want of a privilege names the commands that grant it.
 """
 
 
@@ -86,7 +88,8 @@ def _type(prop: dict[str, Any], schema: dict[str, Any]) -> str:
         return " or ".join(_type(p, schema) for p in prop["anyOf"] if p.get("type") != "null")
     if prop.get("type") == "array":
         return f"list of {_type(prop['items'], schema)}"
-    return str(prop["type"])
+    names = prop["type"] if isinstance(prop["type"], list) else [prop["type"]]
+    return " or ".join(name for name in names if name != "null")
 
 
 def _plain(value: object) -> str:
