@@ -37,6 +37,7 @@ class World(Protocol):
     def guest(self, site: str, vmid: int) -> GuestState | None: ...
     def node(self, site: str, name: str) -> NodeState | None: ...
     def node_name(self, site: str, host: str) -> str | None: ...
+    def node_at(self, address: str) -> tuple[str, str] | None: ...
 
 
 def event_id(listener: str, identity: str) -> str:
@@ -51,6 +52,8 @@ def event_of(report: Report, listener: str, world: World, now: float, identity: 
     verdict = report.verdict
     site = site_of(report, world)
     node = name(verdict.node)
+    if node is None and (sent := sent_by(report, world)) and site in (sent[0], UNASSIGNED):
+        site, node = sent
     return _built({
         "id": identity or event_id(listener, report.identity),
         "kind": name(verdict.kind, KIND_LIMIT) or "unknown",
@@ -105,6 +108,21 @@ def site_of(report: Report, world: World) -> str:
     if not found and not verdict.node:
         found = [site for site in world.sites if guests and all(world.guest(site, vmid) for vmid in guests)]
     return found[0] if len(found) == 1 else UNASSIGNED
+
+
+_OF_OTHERS = ("node.", "quorum.", "cluster.", "ha.", "corosync.", "ceph.", "site.")
+
+
+def sent_by(report: Report, world: World) -> tuple[str, str] | None:
+    """Site and node that a notification came from, by its sender's address: a text that names no node is of that one.
+
+    Proxmox sends from the node where it happened, but of lost nodes and of the cluster any node speaks.
+    """
+    sender = report.metadata.get("sender")
+    if not isinstance(sender, str) or not sender or report.verdict.kind.startswith(_OF_OTHERS):
+        return None
+    found = world.node_at(sender.removeprefix("::ffff:"))
+    return found if found and report.site in (None, found[0]) else None
 
 
 def metadata_of(report: Report) -> dict[str, Any]:

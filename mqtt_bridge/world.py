@@ -44,6 +44,11 @@ class InventoryWorld:
         short = host.split(".", 1)[0].casefold()
         return next((name for name in records if name.casefold() == short), None)
 
+    def node_at(self, address: str) -> tuple[str, str] | None:
+        """Site and name of the only node that has this address."""
+        found = [(site, node.node) for site in self.sites for node in self.nodes(site) if node.ip == address]
+        return found[0] if len(found) == 1 else None
+
     def guests(self, site: str) -> Iterator[GuestState]:
         """The guests of a site by VMID."""
         inventory = self._inventories.get(site)

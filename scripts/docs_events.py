@@ -52,7 +52,8 @@ A failed backup is told by its task, a mail, a webhook, Gotify and syslog. All o
 `correlation_id`; those that only repeat it have `duplicate_of` (`EVENT_DUPLICATES=mark|drop|all`). A report is no
 duplicate when its severity or outcome differs: a forged "backup successful" silences no failure. One that is trusted
 more than all who said the same before is marked too, but never dropped, and notifiers tell it: a forged failure swallows
-no real one. A report that names no node belongs to the only happening that it fits; where it fits several, to none.
+no real one. A report that names no node is of the node whose address it came from (webhooks, syslog); else it belongs to
+the only happening that it fits, and where it fits several, to none.
 
 ## Kinds
 

@@ -50,6 +50,9 @@ async def test_one_event_per_happening_through_restarts(tmp_path: Path) -> None:
         async with bridge(made, path) as journal:
             await made.polls(3)
             assert await stored(journal) == [], "the very first start tells nothing"
+            world = InventoryWorld(list(made.inventories), made.inventories)
+            assert world.node_at(str(lab.world.nodes["pve2"].ip)) == ("lab", "pve2")
+            assert world.node_at("192.0.2.250") is None
             tasks = made.past("pve1", "qmsnapshot", 3)
             running = made.start("pve2", "imgcopy")
             await wait_for(journal, 4)

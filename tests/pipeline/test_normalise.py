@@ -2,6 +2,7 @@ import json
 import math
 import time
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,23 @@ def test_an_id_is_the_listener_and_the_identity() -> None:
 ])  # fmt: skip
 def test_the_site(one: Report, site: str) -> None:
     assert made(one).site == site
+
+
+@pytest.mark.parametrize(("one", "sender", "expected"), [
+    (report(node=None), "10.0.0.2", ("lab", "PVE-Two")),
+    (report(node=None), "::ffff:10.0.9.9", ("other", "pve9")),
+    (report(node=None, site="lab"), "10.0.0.2", ("lab", "PVE-Two")),
+    (report(node=None, site="lab"), "10.0.9.9", ("lab", None)),
+    (report(node=None, guest=900), "10.0.0.2", ("other", None)),
+    (report(node=None, guest=100), "10.0.0.1", ("lab", "pve1")),
+    (report(node="pve9"), "10.0.0.2", ("other", "pve9")),
+    (report(node=None), "192.0.2.1", ("unassigned", None)),
+    (report(node=None, kind="node.fencing"), "10.0.0.2", ("unassigned", None)),
+    (report(node=None), 5, ("unassigned", None)),
+])  # fmt: skip
+def test_a_text_that_names_no_node_is_of_the_one_that_sent_it(one: Report, sender: Any, expected: object) -> None:
+    event = made(replace(one, metadata={"sender": sender}))
+    assert (event.site, event.node) == expected
 
 
 def test_where_there_is_one_site_everything_is_of_it() -> None:

@@ -15,6 +15,7 @@ class FixedWorld:
     def __init__(self, *sites: str) -> None:
         self.sites: Sequence[str] = sites or ("lab", "other")
         self.nodes = {"lab": ("pve1", "PVE-Two"), "other": ("pve1", "pve9")}
+        self.addresses = {"10.0.0.1": ("lab", "pve1"), "10.0.0.2": ("lab", "PVE-Two"), "10.0.9.9": ("other", "pve9")}
         self.guests = {"lab": (100, 101), "other": (100, 900)}
 
     def sites_of(self, node: str | None, guest: int | None) -> Sequence[str]:
@@ -30,6 +31,9 @@ class FixedWorld:
 
     def node_name(self, site: str, host: str) -> str | None:
         return next((name for name in self.nodes[site] if name.casefold() == host.casefold()), None)
+
+    def node_at(self, address: str) -> tuple[str, str] | None:
+        return self.addresses.get(address)
 
 
 @cache

@@ -32,6 +32,9 @@ class EmptyWorld:
     def node_name(self, site: str, host: str) -> str | None:
         return None
 
+    def node_at(self, address: str) -> tuple[str, str] | None:
+        return None
+
 
 @dataclass
 class Behind:
