@@ -2,6 +2,7 @@
 
 from proxmox_mcp.tools import (
     addresses,
+    approvals,
     backups_read,
     cluster,
     datastores,
@@ -34,6 +35,7 @@ ALL: tuple[Tool, ...] = (
     *diagnosis.TOOLS,
     *network.TOOLS,
     *permissions.TOOLS,
+    *approvals.TOOLS,
     *power.TOOLS,
     *metrics_history.TOOLS,
     *logs.TOOLS,
