@@ -14,6 +14,7 @@ from mqtt_bridge.targets import GuestRef
 
 LISTED = 40  # guests in one answer
 ORDERS = ("start", "shutdown", "reboot", "stop", "suspend", "resume", "hibernate", "reset")
+_APPROVAL = "approval="
 _VMID = re.compile(r"\d{3,9}")
 
 
@@ -30,7 +31,9 @@ class Looks(Protocol):
 class Orders(Protocol):
     """What carries an order out, as `actions.Actions` does."""
 
-    async def perform(self, principal: Principal, action: str, target: GuestRef) -> ActionResult: ...
+    async def perform(
+        self, principal: Principal, action: str, target: GuestRef, *, approval: str | None = None
+    ) -> ActionResult: ...
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,15 @@ class Chat:
 
     async def order(self, principal: Principal, action: str, rest: list[str]) -> str:
         """Carry out a power action and say what was seen of it."""
+        given = [word.removeprefix(_APPROVAL) for word in rest if word.startswith(_APPROVAL)]
+        rest = [word for word in rest if not word.startswith(_APPROVAL)]
         if not rest or not _VMID.fullmatch(rest[0]):
             return f"Which guest? Say for example: {action} 100"
         target = GuestRef(int(rest[0]), rest[1] if len(rest) > 1 else None)
-        done = await self._orders.perform(principal, f"guest.{action}", target)
+        done = await self._orders.perform(principal, f"guest.{action}", target, approval=given[0] if given else None)
+        wait = f"Then say: {action} {' '.join(rest)} {_APPROVAL}{done.approval.id}" if done.approval else ""
         log = [f"  {line}" for line in done.log_tail]
-        return "\n".join(part for part in (done.message, done.hint, *log) if part)
+        return "\n".join(part for part in (done.message, done.hint, wait, *log) if part)
 
 
 def _fits(guest: GuestState, word: str) -> bool:

@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mqtt_bridge.app import Bridge
+from mqtt_bridge.approvals.types import Decider
 from mqtt_bridge.audit_verify import verify
 from mqtt_bridge.settings import load
 from proxmox_mcp.lab import Lab, LabOptions
@@ -119,6 +121,19 @@ async def test_the_policy_refuses(
     assert not lab.guest(vmid).running
     (record,) = records()
     assert (record["event"], WHO in json.dumps(record)) == ("action.refused", True)
+
+
+async def test_what_needs_an_approval_is_said_again_with_it(lab: Lab, bridge: Started) -> None:
+    vmid = pick(lab, running=True)
+    key = sha256(b"alice-secret").hexdigest()
+    more = {"DISCORD_ALLOW": "change", "APPROVAL_REQUIRED": "change", "APPROVERS": f"alice:sha256:{key}"}
+    async with bridge(**more) as running:
+        again = (await said(running, f"stop {vmid} lab")).splitlines()[-1].removeprefix("Then say: ")
+        assert again.startswith(f"stop {vmid} lab approval=")
+        assert lab.guest(vmid).running
+        await running.approvals.decide(again.rpartition("=")[2], "approve", Decider("alice", "secret"))
+        await said(running, again)
+        assert not lab.guest(vmid).running
 
 
 async def test_a_level_covers_no_higher_one(lab: Lab, bridge: Started) -> None:
