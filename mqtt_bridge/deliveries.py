@@ -19,6 +19,7 @@ from mqtt_bridge.notifiers.notice import Notice, NoticeKind
 PENDING, SENT, PARKED, HELD, FOLDED, DROPPED = range(6)
 STATES = ("pending", "sent", "parked", "held", "in a digest", "dropped")
 KEPT = 30 * 86400.0  # seconds that what is settled is remembered
+WAITED = 7 * 86400.0  # seconds that a notice may have waited before it was given up
 KEPT_MOST = 100_000
 
 _NOTICE: TypeAdapter[Notice] = TypeAdapter(Notice)
@@ -238,6 +239,14 @@ def counts(connection: sqlite3.Connection) -> Mapping[str, Mapping[str, int]]:
     for notifier, state, count in connection.execute(COUNTS):
         found.setdefault(notifier, {})[STATES[state]] = count
     return found
+
+
+def parked_since(connection: sqlite3.Connection, notifiers: Iterable[str], since: float) -> Mapping[str, int]:
+    """How many of each of these were given up since then (Unix seconds); those with none are left out."""
+    sql = """SELECT count(*) FROM deliveries
+        WHERE notifier = ? AND state < 3 AND created_at >= ? AND state = ? AND settled_at >= ?"""
+    counted = {name: connection.execute(sql, [name, since - WAITED, PARKED, since]).fetchone()[0] for name in notifiers}
+    return {name: count for name, count in counted.items() if count}
 
 
 def forget_old(connection: sqlite3.Connection, now: float) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -42,6 +42,8 @@ T = TypeVar("T")
 Connect = Callable[[OnMessages, Session], AbstractAsyncContextManager[DurableBus]]
 TICK = 1.0
 TIDY = 3600.0
+COUNT = 30.0  # seconds between two looks at what was given up
+DAY = 86400.0
 PAUSE = 1.0  # seconds before a journal that failed is tried again
 WAITING = 10_000  # messages that wait for the journal; more of those that the broker does not keep are dropped
 
@@ -91,6 +93,7 @@ class Notify:
         self.messages = Messages(journal, self._decider.posting, [w.name for w in self._workers], self._wake)
         self._listening = False
         self._refusal = ""
+        self._parked: Mapping[str, int] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -190,7 +193,7 @@ class Notify:
         clock = asyncio.get_running_loop().time
         patience = self._tuning.patience
         heard = swept = clock()
-        tidied = 0.0
+        tidied = counted = float("-inf")
         while True:
             await asyncio.sleep(min(TICK, patience / 4))
             await self._tick()
@@ -201,9 +204,17 @@ class Notify:
             if bus.connected and clock() - swept > max(patience, TICK):  # also where its ACL lets nothing through
                 await self._catch_up(older=patience)
                 swept = clock()
+            if clock() - counted > COUNT:
+                await self._count_parked()
+                counted = clock()
             if clock() - tidied > TIDY:
                 await self._decide(self._decider.tidy)
                 tidied = clock()
+
+    async def _count_parked(self) -> None:
+        names, since = [worker.name for worker in self._workers], time.time() - DAY
+        with suppress(JournalError):
+            self._parked = await self._journal.db.read(lambda c: deliveries.parked_since(c, names, since))
 
     async def _tick(self) -> None:
         try:
@@ -276,6 +287,9 @@ class Notify:
     def problems(self) -> list[str]:
         """What is wrong with telling at present."""
         found = [f"{name}: {text}" for name, text in self.info().items() if text != "ok"]
+        for name, count in self._parked.items():
+            given_up = "a notice was" if count == 1 else f"{count} notices were"
+            found.append(f"{name}: {given_up} given up within 24 h. `mqtt-bridge deliveries --parked` shows why.")
         return [*found, *([f"Notifiers: {self._refusal}"] if self._refusal else [])]
 
 

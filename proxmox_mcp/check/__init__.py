@@ -18,6 +18,7 @@ from proxmox_mcp.check.in_smtp import check_smtp
 from proxmox_mcp.check.in_syslog import check_syslog
 from proxmox_mcp.check.in_webhook import check_webhook
 from proxmox_mcp.check.local import check_port, check_settings, check_state_dir
+from proxmox_mcp.check.out_bridge import check_bridges
 from proxmox_mcp.check.out_look import check_notifiers
 from proxmox_mcp.check.out_test import send_tests
 
@@ -41,11 +42,12 @@ CHECKS: tuple[Check, ...] = (
     check_discord,
     check_metrics,
     check_notifiers,
+    check_bridges,
 )
 
 
 # Of those, what concerns a process that only notifies.
-NOTIFY_CHECKS = (check_broker, check_state_dir, check_settings, check_notifiers)
+NOTIFY_CHECKS = (check_broker, check_state_dir, check_settings, check_notifiers, check_bridges)
 
 
 async def run_checks(

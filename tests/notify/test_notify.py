@@ -207,7 +207,9 @@ async def test_a_refusal_is_parked_told_through_the_others_and_shown(
             (two.id, "A says 404. Correct its address."),
         ]
     async with running(tmp_path / "j.db", mosquitto.options, ports(services)) as (journal, notify):
-        await until(lambda: notify.problems == ["A: A says 404. Correct its address."])
+        await until(lambda: len(notify.problems) == 2)
+        assert notify.problems[0] == "A: A says 404. Correct its address."
+        assert notify.problems[1].startswith("A: 2 notices were given up within 24 h.")
         assert (await notify.counts())["A"] == {"parked": 2}
         services["A"].status = 200
         await journal.commit([now("guest.oom", guest=3)], {})
