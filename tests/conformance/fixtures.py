@@ -9,7 +9,7 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import mcp_types as types
@@ -19,12 +19,15 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts.base import Message, UserMessage
 from mcp.shared.exceptions import MCPError
 
+from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import Settings
+from proxmox_mcp.elicit import Elicitation
 from proxmox_mcp.metrics import Metrics
-from proxmox_mcp.server import ProxmoxServer
+from proxmox_mcp.server import ProxmoxServer, described
 from proxmox_mcp.state import State
-from proxmox_mcp.tools.base import Services
+from proxmox_mcp.tools.base import Services, Tool
 from tests.conformance import rounds
+from tests.conformance.consent import Consent
 
 Ctx = Context[Any, Any]
 PAUSE = 0.05
@@ -76,17 +79,26 @@ STRICT: dict[str, Any] = {
 class FixtureServer(ProxmoxServer):
     """Ours, with more rows."""
 
-    def __init__(self, settings: Settings, state: State) -> None:
-        super().__init__(Services(settings, state), Metrics())
+    def __init__(self, settings: Settings, state: State, change: Callable[[], Awaitable[None]]) -> None:
+        consent = Consent(change)
+        super().__init__(Services(settings, state), Metrics(), Elicitation(consent))
+        self.added = {tool.name: tool for tool in consent.tools()}
         add_tools(self)
         rounds.add(self)
         add_resources(self)
         add_prompts(self)
         self._lowlevel_server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, _set_level)
 
-    def _listed(self, principal: Any) -> list[types.Tool]:
-        ours = super()._listed(principal)
-        return [*ours, *(_as_listed(tool) for tool in self._tool_manager.list_tools())]
+    def offered(self, principal: Principal) -> dict[str, Tool]:
+        return super().offered(principal) | self.added
+
+    def _listed(self, principal: Principal) -> list[types.Tool]:
+        ours = [described(tool, name) for name, tool in super().offered(principal).items()]
+        added = [
+            types.Tool(name=name, description=tool.description, input_schema={"type": "object"})
+            for name, tool in self.added.items()
+        ]
+        return [*ours, *added, *(_as_listed(tool) for tool in self._tool_manager.list_tools())]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Ctx | None = None

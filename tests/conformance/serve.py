@@ -5,6 +5,7 @@ python -m tests.conformance.serve [--plain]     --plain: our tools alone, as the
 
 import argparse
 import asyncio
+import secrets
 import sys
 
 from mqtt_bridge.loopback import Loopback
@@ -18,14 +19,22 @@ from tests.support.site import Site
 SETTINGS = Settings(mcp=McpSettings(toolsets=frozenset({"all"})), permission=PermissionSettings(mcp_allow="exec"))
 
 
+async def change(site: Site) -> None:
+    """So that whoever subscribed to guest 100 is told."""
+    await site.put("guest", site.guest(100, tags=(secrets.token_hex(4),)), vmid=100)
+
+
 async def main(*, plain: bool) -> None:
     """Serve."""
     hub = Loopback()
     async with hub.client() as bus:
-        await Site(bus).publish()
+        site = Site(bus)
+        await site.publish()
         async with State(hub.client, sites=["lab"]) as state:
             await state.view()
-            made: ProxmoxServer = build_server(SETTINGS, state) if plain else FixtureServer(SETTINGS, state)
+            made: ProxmoxServer = build_server(SETTINGS, state)
+            if not plain:
+                made = FixtureServer(SETTINGS, state, lambda: change(site))
             async with HttpServer(made, host="127.0.0.1", port=0) as http:
                 print(http.url, flush=True)  # noqa: T201 -- read by scripts/conformance
                 await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
