@@ -5,7 +5,6 @@ from typing import Any
 from pydantic import Field
 
 from mqtt_bridge.errors import BridgeError, RejectedError, UnreachableError
-from mqtt_bridge.model import Model
 from mqtt_bridge.proxmox import rows
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Arguments, Call, NodeArgument, SiteArgument, Tool, Vmid
@@ -23,7 +22,7 @@ class AddressRequest(Arguments):
     site: SiteArgument = None
 
 
-class Interface(Model):
+class Interface(asking.Part):
     """An interface inside the guest."""
 
     name: str

@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pydantic import ConfigDict
+
 from mqtt_bridge.errors import BridgeError, NotFoundError, ProxmoxError, UnknownTargetError, UnreachableError
-from mqtt_bridge.model import GuestState, GuestType, utc
+from mqtt_bridge.model import GuestState, GuestType, Model, utc
 from mqtt_bridge.proxmox.permissions import Permissions, anywhere
 from mqtt_bridge.proxmox.privileges import grant_lines
 from mqtt_bridge.redact import redact_text
@@ -24,8 +26,15 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 T = TypeVar("T")
 DEADLINE = 6.0  # seconds for one of several questions: a node that hangs must not hold up the others
+NOTES = 5  # errors that are told of one kind of questions
 TEXT = 200  # characters of a description or comment
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]+")
+
+
+class Part(Model):
+    """A row of an answer. Its validator is made when it is first used: a cold start is short without it."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,10 @@ class Heard(Generic[K, T]):
 
     @property
     def notes(self) -> list[str]:
-        """One sentence for each that failed."""
-        return list(dict.fromkeys(f"Not read: {error}" for error in self.errors.values()))
+        """A sentence for each that failed, as far as they are worth reading."""
+        said = list(dict.fromkeys(f"Not read: {error}" for error in self.errors.values()))
+        more = len(said) - NOTES
+        return said if more <= 0 else [*said[:NOTES], f"Not read, for like reasons: {more} more."]
 
     def require(self) -> None:
         """Raises the first error if there is no answer at all."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from mqtt_bridge.model import Model, utc
+from mqtt_bridge.model import utc
 from proxmox_mcp.tools import asking, contents, words
 from proxmox_mcp.tools.base import Call, Moment, Page, Paged, Tool, Vmid, named_like, paged
 
@@ -36,7 +36,7 @@ class BackupsFilter(Paged):
     limit: int = Field(default=LIMIT, ge=1, le=1000, description="rows at most")
 
 
-class Backup(Model):
+class Backup(asking.Part):
     """A backup. null: not known there, or does not apply."""
 
     volume: str = Field(description="volume id of a storage, or type/id/time in a datastore")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mqtt_bridge.model import DatastoreState, JobRun, Model, utc
+from mqtt_bridge.model import DatastoreState, JobRun, utc
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Call, Page, Paged, Tool, fresh, named_like, paged
 from proxmox_mcp.view import View
@@ -23,7 +23,7 @@ class DatastoreFilter(Paged):
     include_details: bool = Field(default=False, description="also ask for jobs, schedules, garbage collection")
 
 
-class DatastoreJob(Model):
+class DatastoreJob(asking.Part):
     """A job of a datastore; its id is what run_datastore_job takes."""
 
     site: str

@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mqtt_bridge.model import Model
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Call, NodeArgument, Page, Paged, SiteArgument, Tool, Vmid, paged
 
@@ -21,7 +20,7 @@ class FirewallRequest(Paged):
     site: SiteArgument = None
 
 
-class FirewallRule(Model):
+class FirewallRule(asking.Part):
     """One rule; the first that fits decides."""
 
     pos: int

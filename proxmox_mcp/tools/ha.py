@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from mqtt_bridge.errors import ProxmoxError
-from mqtt_bridge.model import Model
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Call, Page, Paged, Tool, Vmid, paged
 
@@ -27,7 +26,7 @@ class HaFilter(Paged):
     state: str | None = Field(default=None, description="only those in this state, e.g. started, error")
 
 
-class HaResource(Model):
+class HaResource(asking.Part):
     """One guest under HA."""
 
     site: str
@@ -42,7 +41,7 @@ class HaResource(Model):
     comment: str
 
 
-class HaPlacement(Model):
+class HaPlacement(asking.Part):
     """A rule (Proxmox 9) or a group (8)."""
 
     site: str
@@ -56,7 +55,7 @@ class HaPlacement(Model):
     comment: str = ""
 
 
-class HaManager(Model):
+class HaManager(asking.Part):
     """How the managers of a site do."""
 
     site: str

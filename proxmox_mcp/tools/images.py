@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from mqtt_bridge.errors import RejectedError
-from mqtt_bridge.model import Model, utc
+from mqtt_bridge.model import utc
 from proxmox_mcp.tools import asking, contents, words
 from proxmox_mcp.tools.base import Arguments, Call, Listed, Page, SiteArgument, Tool, Vmid, named_like, paged
 from proxmox_mcp.view import Answer
@@ -22,7 +22,7 @@ class ImageFilter(Listed):
     name: str | None = Field(default=None, description="file name as a glob, e.g. *debian*")
 
 
-class Image(Model):
+class Image(asking.Part):
     """An image; `volid` is what other tools take. `node` null: on a shared storage."""
 
     site: str
@@ -53,7 +53,7 @@ async def list_images(call: Call, args: ImageFilter) -> ImageList:
     kinds = (args.type,) if args.type else KINDS
     listed = await contents.volumes(clients, contents.Wanted(kinds, args.node, args.storage))
     found = sorted(
-        (_image(volume) for volume in listed.volumes if named_like(args.name, _file(str(volume.row["volid"])))),
+        (_image(volume) for volume in listed.volumes if _fits(volume, args)),
         key=lambda i: (i.site, i.storage, i.node or "", i.volid),
     )
     shown, cursor = paged(found, lambda i: f"{i.site}/{i.node or ''}/{i.volid}", args)
@@ -69,8 +69,8 @@ async def list_images(call: Call, args: ImageFilter) -> ImageList:
     )
 
 
-def _file(volid: str) -> str:
-    return volid.rpartition("/")[2]
+def _fits(volume: contents.Volume, args: ImageFilter) -> bool:
+    return volume.row.get("content") in KINDS and named_like(args.name, str(volume.row["volid"]).rpartition("/")[2])
 
 
 def _image(volume: contents.Volume) -> Image:

@@ -79,6 +79,8 @@ async def _journal(client: "ProxmoxClient", node: str, args: LogRequest) -> list
     try:
         rows = await client.get("nodes", node, "journal", **params)
     except ProtocolError:
+        if "lastentries" not in params:
+            raise
         return [str(row.get("t", "")) for row in await client.get("nodes", node, "syslog", limit=SEARCHED)]
     return [str(row) for row in rows or () if not _CURSOR.match(str(row))]
 

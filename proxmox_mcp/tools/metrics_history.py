@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mqtt_bridge.errors import UnknownTargetError
-from mqtt_bridge.model import Model, utc
+from mqtt_bridge.model import utc
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Arguments, Call, NodeArgument, SiteArgument, Tool, Vmid
 from proxmox_mcp.view import Answer
@@ -49,7 +49,7 @@ class HistoryRequest(Arguments):
     points: int = Field(default=POINTS, ge=1, le=500, description="per metric at most; 1: only min, avg, max")
 
 
-class Series(Model):
+class Series(asking.Part):
     """One metric. `values` is empty if it never changed; null: no figure, e.g. the guest was off."""
 
     name: str

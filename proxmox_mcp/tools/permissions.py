@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mqtt_bridge.model import Model
 from mqtt_bridge.proxmox.permissions import Permissions, anywhere, holds
 from mqtt_bridge.proxmox.privileges import PBS_ROLES, PVE_ROLES, alternatives, grant_lines, smallest_role
 from mqtt_bridge.settings import Endpoint, Kind, Level, allows
@@ -95,7 +94,7 @@ class PermissionRequest(Arguments):
     include_details: bool = Field(default=False, description="also the privileges by path")
 
 
-class Lack(Model):
+class Lack(asking.Part):
     """A privilege that is missing, and what it would make work."""
 
     privilege: str
@@ -106,7 +105,7 @@ class Lack(Model):
     commands: str = Field(description="to be run as root on the Proxmox host")
 
 
-class SiteRights(Model):
+class SiteRights(asking.Part):
     """What the token of a site may do. Actions have a dot in their names: guest.start."""
 
     site: str

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mqtt_bridge.model import Model
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Call, Page, Paged, Tool, named_like, paged
 
@@ -23,7 +22,7 @@ class PoolFilter(Paged):
     include_details: bool = Field(default=False, description="also their storages (a call per pool)")
 
 
-class PoolRow(Model):
+class PoolRow(asking.Part):
     """A pool, with its first guests that the token may see. `storages` null: not asked for."""
 
     site: str

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mqtt_bridge.model import Model, utc
+from mqtt_bridge.model import utc
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Call, Listed, Page, Tool, Vmid, paged
 
@@ -22,7 +22,7 @@ class ReplicationFilter(Listed):
     failing: bool = Field(default=False, description="only jobs whose last run failed")
 
 
-class ReplicationJob(Model):
+class ReplicationJob(asking.Part):
     """A job. null: not known, e.g. its node does not answer."""
 
     site: str

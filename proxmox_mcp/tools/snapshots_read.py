@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from mqtt_bridge.model import Model, utc
+from mqtt_bridge.model import utc
 from proxmox_mcp.tools import asking, words
 from proxmox_mcp.tools.base import Arguments, Call, NodeArgument, SiteArgument, Tool, Vmid
 from proxmox_mcp.view import Answer
@@ -21,7 +21,7 @@ class SnapshotRequest(Arguments):
     site: SiteArgument = None
 
 
-class Snapshot(Model):
+class Snapshot(asking.Part):
     """A snapshot, after its parent."""
 
     name: str

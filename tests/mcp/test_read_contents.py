@@ -8,6 +8,7 @@ import pytest
 from mcp import Client
 
 from mqtt_bridge.actions import ACTIONS
+from mqtt_bridge.errors import UnreachableError
 from mqtt_bridge.model import utc
 from proxmox_mcp.lab import Lab
 from proxmox_mcp.lab.access import Acl
@@ -343,3 +344,18 @@ async def test_encrypted_snapshots(client: Client, lab: Lab, monkeypatch: pytest
     (row,) = (await ask(client, "list_backups", vmid=4321))["backups"]
     assert (row["encrypted"], row["protected"], row["verified"]) == (True, True, "none")
     assert row["volume"] == "vm/4321/2026-09-21T14:13:20Z"
+
+
+async def test_many_errors_are_a_few_notes() -> None:
+    async def fails(number: int) -> None:
+        raise UnreachableError(f"Node {number} is away.")
+
+    async def works() -> int:
+        return 1
+
+    heard = await asking.together({n: fails(n) if n else works() for n in range(20)})
+    assert heard.answers == {0: 1}
+    assert len(heard.notes) == asking.NOTES + 1
+    assert heard.notes[-1].endswith("14 more.")
+    with pytest.raises(UnreachableError, match="Node 1 is away"):
+        (await asking.together({1: fails(1)})).require()
