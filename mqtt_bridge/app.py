@@ -12,7 +12,9 @@ from typing import Self
 
 from mqtt_bridge import __version__, ways_out
 from mqtt_bridge.actions import ACTIONS, Actions
+from mqtt_bridge.approvals import witness
 from mqtt_bridge.approvals.approvals import Approvals
+from mqtt_bridge.approvals.office import Around, Office
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions, Will
 from mqtt_bridge.bus import Message
@@ -45,7 +47,8 @@ SWEEP = 1.0  # seconds between two looks at what is left over
 HEARTBEAT = 60.0  # seconds between two fetches of HEARTBEAT_URL
 PATIENCE = 5.0  # seconds that a broker may be away at the start before events are taken without it
 GOODBYE = 1.5  # seconds for the last publish, `offline`
-GUARDED = [kind.name for kind in TABLE if kind.retain]
+SHARED = "approval"  # other processes publish theirs too: `approvals.board` sees to it
+GUARDED = [kind.name for kind in TABLE if kind.retain and kind.name != SHARED]
 
 
 def same_cluster_twice(inventories: Iterable[object]) -> Iterator[str]:
@@ -78,6 +81,7 @@ class Bridge:
         self.notify: Notify | None = None
         self.commands: Commands | None = None
         self.approvals = Approvals(settings.general.state_dir, settings.approval)
+        self.office: Office | None = None
         self._stack = AsyncExitStack()
         self._broker: Broker | None = None
         self._published = asyncio.Event()
@@ -187,6 +191,20 @@ class Bridge:
         if self.settings.notify.enabled and self.notify is None:
             self.notify = await stack.enter_async_context(self._notifying())
             self._serve_requests(self.notify)
+        if self.office is None:
+            self.office = await stack.enter_async_context(self._deciding())
+
+    def _deciding(self) -> Office:
+        """Approvals on MQTT, told to approvers, and as events."""
+        around = Around(
+            self.options,
+            self.pollers.retained.names,
+            [s.slug for s in self.settings.sites],
+            self.events.pipeline.intake(witness.SOURCE),
+            announce=self.notify.tell if self.notify else None,
+            bound={"mosquitto": True, "amqtt": False}.get(self.broker_kind),
+        )
+        return Office(self.approvals, self.settings, around)
 
     def _notifying(self) -> Notify:
         """The notifiers on a connection of their own, with our journal beside it."""
@@ -307,6 +325,8 @@ class Bridge:
         return {slug for slug, inventory in self.pollers.inventories.items() if inventory.complete}
 
     def _mine(self, parsed: Parsed) -> bool:
+        if parsed.kind.name == SHARED:
+            return False
         if parsed.kind.name.startswith("bridge_"):
             return parsed.ids["bridge"] == self.writer.bridge
         return parsed.site in self.pollers.inventories
@@ -347,6 +367,7 @@ class Bridge:
         problems += same_cluster_twice(inventories)
         problems += [self.events.problem] if self.events.problem else []
         problems += self.notify.problems if self.notify else []
+        problems += self.office.problems if self.office else []
         refused = self.pollers.retained.refused
         if refused:
             problems.append(f"The broker refuses {len(refused)} of our topics, {next(iter(refused))} among them.")

@@ -41,6 +41,7 @@ class Teller:
     async def run(self) -> None:
         """Tell of each approval once, until cancelled."""
         watch = self._approvals.watch()
+        self._told.clear()
         async with asyncio.TaskGroup() as group:
             while True:
                 if not await watch.changed(TICK):
