@@ -27,10 +27,11 @@ READS = [tool.name for tool in ALL if tool.read_only]
 CORE = {
     "get_cluster_status", "get_nodes", "get_node_status", "get_vms", "get_lxcs", "get_guest", "get_storage",
     "get_recent_tasks", "get_task", "get_events", "run_diagnostic", "test_connectivity", "get_backup_info",
-    "get_network_info", "get_permissions",
+    "get_network_info", "get_permissions", "get_approvals",
 }  # fmt: skip
 MIRRORED = sorted(
-    CORE - {"get_guest", "get_node_status", "get_task", "test_connectivity", "get_permissions"} | {"get_datastores"}
+    CORE - {"get_guest", "get_node_status", "get_task", "test_connectivity", "get_permissions", "get_approvals"}
+    | {"get_datastores"}
 )
 
 
