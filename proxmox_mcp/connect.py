@@ -36,6 +36,7 @@ TIMES = httpx2.Timeout(
     connect=10, read=90, write=30, pool=10
 )  # a stream that is silent for longer than pings are apart
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
+LISTEN = "subscriptions/listen"  # a request that never ends by itself
 TOO_LONG = b"\0"  # stands for a line that was not kept
 IN_URL = frozenset({"token", "access_token", "auth", "authorization", "api_key"})
 
@@ -115,8 +116,8 @@ class Proxy:
         try:
             async for line in said:
                 await self._take(line)
-            if self._running:
-                await asyncio.wait(list(self._running.values()), timeout=FINISH)
+            if finishing := [task for task in self._running.values() if task.get_name() != LISTEN]:
+                await asyncio.wait(finishing, timeout=FINISH)
         except BrokenPipeError:
             log.debug("The client has closed its side")
         finally:
@@ -158,7 +159,7 @@ class Proxy:
 
     async def _start(self, message: Message) -> None:
         key = json.dumps(message["id"])
-        task = asyncio.create_task(self._remote.request(message), name=f"request {key}")
+        task = asyncio.create_task(self._remote.request(message), name=str(message["method"]))
         self._running[key] = task
         if modern(message):
             self._modern.add(key)

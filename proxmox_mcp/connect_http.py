@@ -42,7 +42,7 @@ NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}  
 ONCE = frozenset({"tools/call", "subscriptions/listen"})  # not sent again where it may have arrived
 SESSION, VERSION = "mcp-session-id", "mcp-protocol-version"
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-_GONE, _AWAY = 404, frozenset({502, 503, 504, 429})
+_GONE, _AWAY, _OWN_FAULT = 404, frozenset({503, 429}), 500
 
 
 class Remote:
@@ -178,7 +178,7 @@ class Remote:
             if wanted is None:
                 return {}
             raise RefusedError(f"What answers at {self.url} is no MCP server: the path is usually /mcp")
-        raise (AwayError if status in _AWAY else RefusedError).of(self.url, status, text)
+        raise _refusal(self.url, status, text)
 
     def _headers(self, message: Message) -> dict[str, str]:
         headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
@@ -271,9 +271,14 @@ class Remote:
             text = await _limited(response)
             if response.status_code == _GONE:
                 raise SessionGoneError("The server does not know this session")
-            raise (AwayError if response.status_code in _AWAY else RefusedError).of(
-                self.url, response.status_code, text
-            )
+            raise _refusal(self.url, response.status_code, text)
+
+
+def _refusal(url: str, status: int, text: str) -> ConnectionFailedError:
+    """Of an answer that is no message. A server, or a proxy before it, that fails may have begun what was asked."""
+    if status >= _OWN_FAULT and status not in _AWAY:
+        return BrokenError(f"The server at {url} answered {status}")
+    return (AwayError if status in _AWAY else RefusedError).of(url, status, text)
 
 
 def modern(message: Message) -> str | None:
