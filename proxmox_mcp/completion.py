@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import mcp_types as types
 
 from mqtt_bridge.errors import UnknownTargetError
-from proxmox_mcp import prompts, resources
+from proxmox_mcp import outside, prompts, resources
 from proxmox_mcp.view import View
 
 MOST = 100  # values of one answer: the specification's limit
@@ -52,7 +52,7 @@ def complete(view: View | None, params: types.CompleteRequestParams) -> types.Co
     site = given.get("site")
     if site is not None and site not in view.sites():
         return types.Completion(values=[], total=0, has_more=False)
-    found = list(dict.fromkeys(FINDERS[argument.name](view, site, argument.value)))
+    found = list(dict.fromkeys(outside.label(value) for value in FINDERS[argument.name](view, site, argument.value)))
     return types.Completion(values=found[:MOST], total=len(found), has_more=len(found) > MOST)
 
 

@@ -1,6 +1,7 @@
 """Resources: the same states under URIs, and notices when one changes, for clients of both protocol eras."""
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from mcp.server.subscriptions import SubscriptionBus
 from mcp.shared.subscriptions import ResourceUpdated
 
 from mqtt_bridge.errors import UnknownTargetError
+from proxmox_mcp import outside
 from proxmox_mcp.store import Key
 from proxmox_mcp.tools import cluster, events, guests, storage, tasks
 from proxmox_mcp.tools.base import Arguments, Call
@@ -76,7 +78,9 @@ async def read(call: Call, uri: str) -> str | None:
     for template in TEMPLATES:
         if (parts := template.match(uri)) is not None:
             answer = await template.read(call, template.arguments.model_validate(parts))
-            return answer.model_dump_json()
+            return json.dumps(
+                outside.scrubbed(answer.model_dump(mode="json")), ensure_ascii=False, separators=(",", ":")
+            )
     return None
 
 
@@ -100,7 +104,7 @@ def _known(view: View) -> Iterator[tuple[str, str, str]]:
 
 
 def _resource(uri: str, name: str, title: str) -> types.Resource:
-    return types.Resource(uri=uri, name=name, title=title, mime_type=MIME)
+    return types.Resource(uri=uri, name=outside.label(name), title=outside.label(title), mime_type=MIME)
 
 
 def templates() -> list[types.ResourceTemplate]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from mqtt_bridge.wording.clean import one_line
 from proxmox_mcp.view import Answer
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -9,8 +10,12 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows under a head, separated by bars; what is not known is a dash."""
-    return "\n".join(" | ".join("-" if c in {None, ""} else str(c) for c in row) for row in (head, *rows))
+    """Rows under a head, separated by bars; what is not known is a dash. No cell can make a row of its own."""
+    return "\n".join(" | ".join("-" if c in {None, ""} else _cell(str(c)) for c in row) for row in (head, *rows))
+
+
+def _cell(text: str) -> str:
+    return text if text.isascii() and text.isprintable() and "|" not in text else one_line(text).replace("|", "¦")
 
 
 def size(number: float | None) -> str | None:

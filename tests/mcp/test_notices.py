@@ -63,17 +63,19 @@ async def test_a_closed_connection_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-    ("key", "uri"),
+    ("key", "uris"),
     [
-        (("lab", "guest_metrics", "100"), "proxmox://lab/guest/100"),
-        (("lab", "node", "pve1"), "proxmox://lab/node/pve1"),
-        (("lab", "storage", "pve1/local"), "proxmox://lab/storage"),
-        (("lab", "events", ""), "proxmox://lab/events"),
-        (("lab", "site_state", ""), "proxmox://lab"),
+        (("lab", "guest_metrics", "100"), {"proxmox://lab/guest/100"}),
+        (("lab", "node", "pve1"), {"proxmox://lab/node/pve1"}),
+        (("lab", "storage", "pve1/local"), {"proxmox://lab/storage", "proxmox://lab/storage/local"}),
+        (("lab", "shared_storage", "ceph"), {"proxmox://lab/storage", "proxmox://lab/storage/ceph"}),
+        (("lab", "datastore", "main"), {"proxmox://lab/storage"}),
+        (("lab", "events", ""), {"proxmox://lab/events"}),
+        (("lab", "site_state", ""), {"proxmox://lab"}),
     ],
 )
-def test_which_resource_a_topic_belongs_to(key: tuple[str, str, str], uri: str) -> None:
-    assert uris_of([key]) == {uri}
+def test_which_resource_a_topic_belongs_to(key: tuple[str, str, str], uris: set[str]) -> None:
+    assert uris_of([key]) == uris
 
 
 def test_a_heartbeat_is_no_change() -> None:
