@@ -119,9 +119,12 @@ def sent_by(report: Report, world: World) -> tuple[str, str] | None:
     Proxmox sends from the node where it happened, but of lost nodes and of the cluster any node speaks.
     """
     sender = report.metadata.get("sender")
-    if not isinstance(sender, str) or not sender or report.verdict.kind.startswith(_OF_OTHERS):
+    if not isinstance(sender, str) or report.verdict.kind.startswith(_OF_OTHERS):
         return None
-    found = world.node_at(sender.removeprefix("::ffff:"))
+    address = sender.removeprefix("::ffff:")
+    if not address or address == "::1" or address.startswith("127."):  # a relay on our own host
+        return None
+    found = world.node_at(address)
     return found if found and report.site in (None, found[0]) else None
 
 

@@ -30,7 +30,7 @@ def ids(some: Sequence[Event]) -> list[str]:
     return [one.id for one in some]
 
 
-async def until(condition: Callable[[], object], within: float = 10.0) -> None:
+async def until(condition: Callable[[], object], within: float = 30.0) -> None:
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.01)

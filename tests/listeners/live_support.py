@@ -142,7 +142,7 @@ class Bench:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    async def until(self, what: Callable[[], object], seconds: float = 8.0) -> None:
+    async def until(self, what: Callable[[], object], seconds: float = 30.0) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while not what():
@@ -151,7 +151,7 @@ class Bench:
             titles = [f"{r.verdict.kind}: {r.verdict.title}" for r in self.taken.reports]
             raise AssertionError(f"did not come: {titles}") from None
 
-    async def told(self, kind: str, guest: int | None = None, seconds: float = 8.0) -> Report:
+    async def told(self, kind: str, guest: int | None = None, seconds: float = 30.0) -> Report:
         await self.until(lambda: self.taken.of(kind, guest), seconds)
         return self.taken.one(kind, guest)
 

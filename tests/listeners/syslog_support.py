@@ -76,7 +76,7 @@ class Kept:
         return [report.verdict.message for report in self.reports]
 
 
-async def until(done: Callable[[], object], seconds: float = 10) -> None:
+async def until(done: Callable[[], object], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not done():
             await asyncio.sleep(0.005)

@@ -54,7 +54,7 @@ async def test_new_mail_becomes_an_event_and_old_mail_does_not(dovecot: Dovecot)
     assert report.metadata["message_id"] == "<backup-1@pve.example.com>"
     marked = [flags - {"\\Recent"} for flags in dovecot.flags()]
     assert marked == [set(), {"$ProxmoxMCP"}, set()], "the old one, ours, Ann's"
-    assert took < 5
+    assert took < 30, "IDLE tells it: the next poll is later"
 
 
 async def test_a_restart_reads_what_came_meanwhile_once(dovecot: Dovecot) -> None:

@@ -52,10 +52,10 @@ def test_a_line_that_is_too_long() -> None:
 
 @pytest.mark.parametrize("piece", [b"\\", b"=", b",", b'"', b" ", b"a=", b'a="', b"1", b"a\\ ", b",a=b", b"\xff"])
 def test_no_line_takes_for_ever(piece: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for head in (b"", b"m ", b"m,a=b ", b'm f="'):
         parse((head + piece * MAX_LINE)[:MAX_LINE])
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @settings(max_examples=500, deadline=None)

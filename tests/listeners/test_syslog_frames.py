@@ -117,9 +117,9 @@ def test_whatever_is_framed_comes_out(messages: list[tuple[bool, bytes]], size: 
 
 
 def test_single_bytes_do_not_take_for_ever() -> None:
-    framer, began = Framer(), time.perf_counter()
+    framer, began = Framer(), time.process_time()
     stream = bytes(range(1, 256)) * (LIMIT // 255)
     stream = stream.replace(b"\n", b"x")
     for byte in stream:
         framer.feed(bytes([byte]))
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3

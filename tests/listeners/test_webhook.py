@@ -121,12 +121,13 @@ async def test_who_is_wrong_waits_longer_and_who_is_right_does_not(monkeypatch: 
     for number in range(5000):
         gate.pause(f"source-{number}")
     assert len(gate._wrong) == 1000
-    monkeypatch.setattr(http_token, "FIRST", 3.0)
+    monkeypatch.setattr(http_token, "FIRST", 60.0)
+    monkeypatch.setattr(http_token, "LONGEST", 60.0)
     intake = Remembering()
     async with listening(intake) as post:
         wrong = asyncio.create_task(post(Authorization="Bearer no"))
         await asyncio.sleep(0.05)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             assert (await post(**BEARER))[0] == 200
         wrong.cancel()
         await asyncio.wait([wrong])
@@ -310,13 +311,14 @@ async def test_the_end_lets_a_commit_finish() -> None:
 
 
 async def test_the_end_does_not_wait_for_who_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_token, "FIRST", 8.0)
+    monkeypatch.setattr(http_token, "FIRST", 60.0)
+    monkeypatch.setattr(http_token, "LONGEST", 60.0)
     loop = asyncio.get_running_loop()
     async with listening(Remembering()) as post:
         wrong = asyncio.create_task(post())
         await asyncio.sleep(0.05)
         started = loop.time()
-    assert loop.time() - started < 4
+    assert loop.time() - started < 20
     with pytest.raises(aiohttp.ClientError):
         await wrong
 

@@ -134,7 +134,7 @@ async def test_a_head_that_never_ends(parts: list[bytes]) -> None:
     async with listening(intake, head=0.3) as port:
         started = time.monotonic()
         answer = await talk(port, *parts, pause=0.02)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 14, "we closed it: nobody waited until the end"
         assert status(answer) in {0, 400}
         await until(lambda: intake.rejected)
     assert intake.rejected.total() == 1
@@ -201,11 +201,11 @@ async def test_a_sender_that_leaves_half_way() -> None:
 
 async def test_nothing_lives_for_ever() -> None:
     """Not even a sender that reads nothing of its answer."""
-    intake = Remembering(delay=10)
+    intake = Remembering(delay=60)
     async with listening(intake, life=0.3) as port:
         started = time.monotonic()
         await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 14
 
 
 GARBAGE = [
@@ -238,12 +238,12 @@ async def test_places_that_silent_ones_hold(monkeypatch: pytest.MonkeyPatch) -> 
     """Two hundred that say nothing do not keep a notification out for longer than the grace."""
     monkeypatch.setattr(http_server, "GRACE", 0.2)
     intake = Remembering()
-    async with listening(intake, connections=20) as port:
+    async with listening(intake, connections=20, head=60.0, life=60.0) as port:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
         started = time.monotonic()
         answer = await talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}")
         assert status(answer) == 200
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 14
         for _, writer in idle:
             writer.transport.abort()
     assert intake.rejected["too many connections"] >= 40

@@ -57,6 +57,7 @@ def test_the_site(one: Report, site: str) -> None:
     (report(node=None, guest=100), "10.0.0.1", ("lab", "pve1")),
     (report(node="pve9"), "10.0.0.2", ("other", "pve9")),
     (report(node=None), "192.0.2.1", ("unassigned", None)),
+    (report(node=None), "127.0.0.1", ("unassigned", None)),
     (report(node=None, kind="node.fencing"), "10.0.0.2", ("unassigned", None)),
     (report(node=None), 5, ("unassigned", None)),
 ])  # fmt: skip
@@ -131,9 +132,9 @@ def test_bounds() -> None:
     guests = tuple((vmid, True) for vmid in range(100, 50_000))
     verdict = Verdict("k" * 9999, "error", node="n" * 9999, title="t" * 99_999, message="m" * 999_999,
                       guests=guests, job="j" * 9999, upid="u" * 99_999)  # fmt: skip
-    began = time.perf_counter()
+    began = time.process_time()
     event = made(Report("i" * 1_000_000, verdict, "api", metadata={"deep": deep}, context=big))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 5
     assert len(event.model_dump_json()) < 250_000
     assert len(event.context) == 64
 

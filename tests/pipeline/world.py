@@ -15,7 +15,12 @@ class FixedWorld:
     def __init__(self, *sites: str) -> None:
         self.sites: Sequence[str] = sites or ("lab", "other")
         self.nodes = {"lab": ("pve1", "PVE-Two"), "other": ("pve1", "pve9")}
-        self.addresses = {"10.0.0.1": ("lab", "pve1"), "10.0.0.2": ("lab", "PVE-Two"), "10.0.9.9": ("other", "pve9")}
+        self.addresses = {
+            "10.0.0.1": ("lab", "pve1"),
+            "10.0.0.2": ("lab", "PVE-Two"),
+            "10.0.9.9": ("other", "pve9"),
+            "127.0.0.1": ("lab", "pve1"),
+        }
         self.guests = {"lab": (100, 101), "other": (100, 900)}
 
     def sites_of(self, node: str | None, guest: int | None) -> Sequence[str]:
