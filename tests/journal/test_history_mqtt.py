@@ -40,8 +40,17 @@ async def mosquitto(tmp_path: Path) -> AsyncIterator[Mosquitto]:
 
 @asynccontextmanager
 async def serving(history: History, bus: Bus) -> AsyncIterator[None]:
+    subscribed = asyncio.Event()
+    subscribe = bus.subscribe
+
+    async def noticed(*args: Any, **more: Any) -> None:
+        await subscribe(*args, **more)
+        subscribed.set()
+
+    bus.subscribe = noticed  # type: ignore[method-assign]
     task = asyncio.create_task(history.serve(bus))
-    await asyncio.sleep(0.2)  # subscribed
+    async with asyncio.timeout(30):
+        await subscribed.wait()
     try:
         yield
     finally:
