@@ -13,6 +13,7 @@ from mqtt_bridge.topics import TABLE
 from proxmox_mcp.store import Key
 
 STATES = tuple(kind.name for kind in TABLE if kind.retain)
+HIDDEN = frozenset({"approval"})  # these belong to who asked for them: MQTT has them for approvers
 QUIET = frozenset({"heartbeat", "manifest", "events", "tasks"})  # only for those that ask for them by name
 Globs = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(max_length=50)]
 
@@ -31,13 +32,13 @@ class Wanted(_Message):
     sites: Globs | None = None
     kinds: Globs = ("*",)
     min_severity: Severity = "info"
-    states: Globs = tuple(name for name in STATES if name not in QUIET)
+    states: Globs = tuple(name for name in STATES if name not in QUIET | HIDDEN)
     snapshot: bool = False
 
     def state(self, key: Key) -> bool:
         """Whether a state of this key is wanted. What belongs to no site (the bridge) is in every one."""
         site, kind, _ = key
-        return self._site(site) and any(fnmatchcase(kind, glob) for glob in self.states)
+        return kind not in HIDDEN and self._site(site) and any(fnmatchcase(kind, glob) for glob in self.states)
 
     def event(self, event: Event) -> bool:
         """Whether this event is wanted."""

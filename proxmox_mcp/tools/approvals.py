@@ -75,7 +75,7 @@ async def get_approvals(call: Call, args: Which) -> ApprovalPage:
     known = {row.id for row in rows}
     rows += [row for row in _published(call) if row.id not in known]
     rows.sort(key=lambda row: (row.created_at, row.id), reverse=True)
-    found = [row for row in rows if _fits(row, args)]
+    found = [row for row in rows if _may_see(call, row) and _fits(row, args)]
     shown, more = paged(found, lambda row: row.id, args)
     how = told.how(settings.approval, args.id or "ID")
     return ApprovalPage(
@@ -86,6 +86,12 @@ async def get_approvals(call: Call, args: Which) -> ApprovalPage:
         approvers=told.names(settings.approval),
         how=how if found or not settings.approval.approvers else (),
     )
+
+
+def _may_see(call: Call, row: ApprovalRow) -> bool:
+    """A token sees what was asked for with it; whoever runs the command on this machine sees all."""
+    asking = call.principal
+    return asking.channel != "http" or (row.channel, row.requester) == (asking.channel, asking.name)
 
 
 def _fits(row: ApprovalRow, args: Which) -> bool:

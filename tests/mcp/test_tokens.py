@@ -18,17 +18,27 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware, get_access_token
 from starlette.types import Receive, Scope, Send
 
+from mqtt_bridge.approvals import ApprovalRequest, Approvals, Pending
 from mqtt_bridge.errors import PolicyError, SettingsError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.secret import Secret
-from mqtt_bridge.settings import Limits, McpSettings, NamedToken, PermissionSettings, Settings, load, tokens
+from mqtt_bridge.settings import (
+    GeneralSettings,
+    Limits,
+    McpSettings,
+    NamedToken,
+    PermissionSettings,
+    Settings,
+    load,
+    tokens,
+)
 from proxmox_mcp import http_guard
 from proxmox_mcp.cli import main
 from proxmox_mcp.http import HttpServer
 from proxmox_mcp.server import PRINCIPAL, build_server
 from proxmox_mcp.state import State
 from proxmox_mcp.tokens import Keyring
-from tests.support.asking import refused, text
+from tests.support.asking import ask, refused, text
 from tests.support.held import held
 from tests.support.processes import until
 
@@ -242,14 +252,15 @@ class Recorder:
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings(tmp_path: Path) -> Settings:
     named = (
         NamedToken("watcher", sha256(SECRETS["watcher"])),
         NamedToken("operator", sha256(SECRETS["operator"]), "operate", limits=Limits(vmid_allowlist=frozenset({100}))),
         NamedToken("narrow", sha256(SECRETS["narrow"]), "exec", frozenset({"get_vms", "power"})),
     )
     mcp = McpSettings(auth_token=Secret(DEFAULT), tokens=named, toolsets=frozenset({"core", "power"}))
-    return Settings(mcp=mcp, permission=PermissionSettings(mcp_allow="read"))
+    general = GeneralSettings(state_dir=tmp_path / "state")
+    return Settings(general=general, mcp=mcp, permission=PermissionSettings(mcp_allow="read"))
 
 
 @pytest.fixture
@@ -366,6 +377,21 @@ async def test_what_a_client_carries_between_two_rounds_is_bound_to_its_token(se
     headers = [(b"authorization", f"Bearer {SECRETS['narrow']}".encode())]
     await guard({"type": "http", "path": "/mcp", "query_string": b"", "headers": headers}, None, None)  # type: ignore[arg-type]
     assert seen == [("narrow", "narrow")]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_token_sees_its_own_approvals_alone(http: HttpServer, settings: Settings, mode: str) -> None:
+    requested = {}
+    async with Approvals(settings.general.state_dir, settings.approval) as approvals:
+        for name in ("operator", "watcher"):
+            request = ApprovalRequest(Principal(name, "http"), "guest.stop", "Stop", "change", "lab", "guest 100", "d")
+            waiting = await approvals.obtain(request, given=None, ask=None)
+            assert isinstance(waiting, Pending)
+            requested[name] = waiting.id
+    async with held(client(http, SECRETS["operator"], mode)) as agent:
+        (own,) = (await ask(agent, "get_approvals", state="all"))["approvals"]
+        assert own["id"] == requested["operator"]
+        assert (await ask(agent, "get_approvals", id=requested["watcher"]))["approvals"] == []
 
 
 async def test_one_token_cannot_take_all_the_room(http: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import aiohttp
 import httpx2
 import pytest
 
-from mqtt_bridge.model import Event, NodeState
+from mqtt_bridge.model import Approval, Event, NodeState
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import McpSettings, NamedToken, Settings
 from proxmox_mcp import ws
@@ -207,6 +207,20 @@ async def test_a_snapshot_is_all_there_is_now(http: HttpServer, site: Site) -> N
     assert found["lab", "guest", "100"] == json.loads(site.guest(100).payload())
     assert found["lab", "site_state", None] == "online"  # type: ignore[index]
     assert ("lab", "storage", "pve1/local") in found
+
+
+async def test_approvals_are_not_streamed(http: HttpServer, site: Site) -> None:
+    waiting = Approval(
+        id="a" * 32, site="lab", action="guest.stop", title="Stop", risk="change", target="guest 100",
+        requester="dashboard", channel="http", digest="d", created_at=now(), expires_at=now(-900),
+    )  # fmt: skip
+    async with program(http, "?states=*&snapshot=true") as one:
+        await one.told()
+        await site.put("approval", waiting, id=waiting.id)
+        await site.put("guest", site.guest(101, name="renamed"), vmid=101)
+        assert (await one.next("state"))["kind"] == "guest"
+        await one.say(type="snapshot")
+        assert "approval" not in {kind for _, kind, _ in await states(one)}
 
 
 async def test_a_large_snapshot_comes_in_parts(http: HttpServer, site: Site) -> None:
