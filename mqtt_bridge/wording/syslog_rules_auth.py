@@ -4,6 +4,8 @@
 from mqtt_bridge.wording.syslog_row import Row, noise, row
 
 AUTH: tuple[Row, ...] = (
+    row("syslog.message", "cannot authenticate to server", r"server (?P<server>[^\s\[:]{1,200})", "The mail server {server} refuses our login", "warning", ok=False),
+    row("auth.failed", "] Ban ", r"\[[\w-]{1,60}\] Ban (?P<rhost>\S{1,60})", "{rhost} is banned after failed logins"),
     row("auth.failed", "authentication failure;", r"rhost=\[?(?P<rhost>[^\s\]]*)\]?\S*\s+user=(?P<user>\S+)(?: msg=(?P<error>[^\n]*))?",
         "Login of {user} failed from {rhost}"),
     row("auth.failed", "authentication failure", r"(?:rhost=(?P<rhost>\S*))?", "A login failed"),

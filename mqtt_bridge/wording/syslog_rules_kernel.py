@@ -93,6 +93,7 @@ NETWORK: tuple[Row, ...] = (
     row("network.link.up", "link status ", rf"\(slave {_NIC}\): link status (?:definitely )?up|link status (?:definitely )?up for interface", "Bond member {link} is up"),
     row("network.link.down", "without any active interface", rf"{_NIC}: ", "Bond {link} has no link left", "error"),
     row("noise", "SATA link"),
+    row("noise", "ink becomes ready", r"\b(?:tap|veth|fw(?:br|pr|ln))\d\S*: link becomes ready"),
     row("network.link.up", "ink becomes ready", rf"{_NIC}: link becomes ready", "Link {link} is up"),
     row("network.link.down", "own", rf"(?:{_NIC}:? )?(?:NIC )?(?:Copper |Fibre |Fiber )?[Ll]ink (?:is )?[Dd]own", "Link {link} is down"),
     row("network.link.up", "p", rf"(?:{_NIC}:? )?(?:NIC )?(?:Copper |Fibre |Fiber )?[Ll]ink (?:is )?[Uu]p\b", "Link {link} is up"),

@@ -81,6 +81,7 @@ SMARTD: tuple[Row, ...] = (
     row("disk.smart.warning", "error", rf"{_DEVICE}[^\n]{{0,200}}(?:with error|error count)", "Disk {device} tells of errors"),
     row("noise", "without error"),
     row("disk.smart.warning", "ailed", _DEVICE, "Disk {device} can't be read by smartd"),
+    row("disk.smart.warning", "not capable of SMART", _DEVICE, "Disk {device} can't be checked by smartd"),
     row("disk.smart.warning", "able to", _DEVICE, "Disk {device} can't be read by smartd"),
     row("disk.smart.warning", "unable to open", r"unable to open (?:\w+ )?device|Device: ", "A disk can't be opened by smartd"),
     row("disk.smart.warning", "elow threshold", _DEVICE, "Disk {device}: spare below its threshold"),

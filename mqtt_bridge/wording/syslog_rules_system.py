@@ -63,7 +63,7 @@ CLOCKS: tuple[Row, ...] = (
            "chronyd ", "Loaded ", "Frequency ", "Received ", "Network configuration changed", "Can't ", "exiting", "adjust"),
 )  # fmt: skip
 PBS: tuple[Row, ...] = (
-    row("verify.chunk.failed", "chunk", r"can't verify chunk|(?:corrupt(?:ed)?|bad) chunk|chunk \S{0,80} ?(?:was|is) corrupt|unable to load chunk|wrong (?:digest|checksum)|"
+    row("verify.chunk.failed", "chunk", r"can't verify chunk|(?:corrupt(?:ed)?|bad) chunk|chunk \S{0,80} ?(?:was|is) (?:marked as )?corrupt|unable to load chunk|wrong (?:digest|checksum)|"
         r"chunk (?:verification|digest)[^\n]{0,200}(?:fail|wrong|mismatch)|failed to verify chunk|detected chunk with wrong|renam\w+ (?:corrupted )?chunk", "A chunk of a backup is damaged"),
     row("verify.failed", "erif", r"verification failed|unable to start verif\w* job|verify \S{1,200} failed|verif\w+ job[^\n]{0,200}(?:failed|error)", "Verification of backups failed"),
     row("gc.failed", "arbage collection", r"(?:unable to start|failed|error|abort)", "Garbage collection failed"),

@@ -14,7 +14,7 @@ _ERROR: Final = re.compile(
 )
 _WARNING: Final = re.compile(
     r"\bwarn(?:ing)?\b|\btime(?:d )?out\b|\bnot (?:responding|reachable|available)\b|\bunreachable\b|\blost\b|\brefused\b"
-    r"|\bdegraded\b|\bexpired?\b|\bexceeded\b|\bretry|\binvalid\b|\bmissing\b|\boffline\b|\bon battery\b|\bmemory pressure\b|\bstalled\b|\bthrottled\b|\boverflow|\btable full\b|\bdropping\b|\bout of memory\b|\bWarnung\b|\bavertissement\b",
+    r"|\bdegraded\b|\bexpired?\b|\bexceeded\b|\bretry|\binvalid\b|\bmissing\b|\boffline\b|\bon battery\b|\bmemory pressure\b|\bstalled?\b|\bstale\b|\battack\b|\bthrottled\b|\boverflow|\btable full\b|\bdropping\b|\bout of memory\b|\bWarnung\b|\bavertissement\b",
     re.IGNORECASE,
 )
 _HARMLESS: Final = re.compile(
