@@ -6,6 +6,7 @@ from mqtt_bridge.wording.clean import one_line
 from proxmox_mcp.view import Answer
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+HEAD = 400  # characters of a head line, which may have names in it
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -48,7 +49,11 @@ def answer(head: str, body: str, about: Answer, *, more: str | None = None) -> s
     age = "age not known" if about.age_s is None else f"{about.age_s:.0f} s old"
     state = ", stale" if about.stale else ""
     state += "" if about.complete else ", incomplete"
-    lines = [f"{head} ({age}{state}, from {about.source})", body, *(f"Note: {note}" for note in about.notes)]
+    lines = [
+        f"{one_line(head, HEAD)} ({age}{state}, from {about.source})",
+        body,
+        *(f"Note: {note}" for note in about.notes),
+    ]
     if more:
         lines.append(f"There is more: cursor={more}")
     return "\n".join(line for line in lines if line)
