@@ -318,6 +318,28 @@ async def test_what_is_no_mcp_server_is_said_to_be_none(tmp_path: Path, http: Ht
         assert said in answers[0]["error"]["message"]
 
 
+async def test_a_redirect_does_not_get_the_token(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.append(head.decode())
+        there = f"http://127.0.0.1:{port}/stolen"
+        writer.write(f"HTTP/1.1 307 No\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        proxies = {"HTTP_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1"}
+        said = json.dumps(HELLO).encode() + b"\n"
+        _, (answer,), _ = await run(tmp_path, f"http://127.0.0.1:{port}/mcp", said, **proxies)
+    assert "answered 307" in answer["error"]["message"]
+    assert len(seen) == 1
+    assert seen[0].startswith("POST /mcp ")
+
+
 async def test_a_url_without_a_path_is_completed(tmp_path: Path, http: HttpServer) -> None:
     async with client(tmp_path, http.url.removesuffix("/mcp")) as agent:
         assert (await agent.list_tools()).tools
