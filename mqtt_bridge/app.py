@@ -14,6 +14,7 @@ from mqtt_bridge import __version__, ways_out
 from mqtt_bridge.actions import ACTIONS, Actions
 from mqtt_bridge.approvals import witness
 from mqtt_bridge.approvals.approvals import Approvals
+from mqtt_bridge.approvals.ballot import Ballot
 from mqtt_bridge.approvals.office import Around, Office
 from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions, Will
@@ -146,7 +147,9 @@ class Bridge:
     def _listen_to_events(self) -> None:
         """Not before it is known that the sites are ours: what another bridge's senders told us would be stranded."""
         if not self.events.listeners:
-            self.events.listen(self.settings.events.enabled, self._chat())
+            vouched = any(approver.discord for approver in self.settings.approval.approvers)
+            ballot = Ballot(self.approvals) if vouched else None
+            self.events.listen(self.settings.events.enabled, self._chat(), ballot)
 
     async def _listen_anyway(self) -> None:
         """A broker that is away costs no events: they wait in the journal."""

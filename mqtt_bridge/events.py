@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mqtt_bridge.approvals.ballot import Ballot
 from mqtt_bridge.bus import Bus
 from mqtt_bridge.chat import Chat
 from mqtt_bridge.history import History
@@ -65,10 +66,10 @@ class Events:
             async with asyncio.timeout(FAMILIAR):
                 await self._pollers.polled_once()
 
-    def listen(self, names: Collection[ListenerName], chat: Chat | None = None) -> None:
+    def listen(self, names: Collection[ListenerName], chat: Chat | None = None, ballot: Ballot | None = None) -> None:
         """Start these listeners, each under supervision of its own."""
         settings = self._pollers.settings
-        given = Given(settings.listen, self._pollers.inventories, self.world, chat)
+        given = Given(settings.listen, self._pollers.inventories, self.world, chat, ballot)
         for name in (name for name in LISTENERS if name in names):
             listener = self.listeners[name] = LISTENERS[name](given)
             self._pollers.parts.start(name, _Run(listener, self.pipeline.intake(name)))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mqtt_bridge.approvals.ballot import Ballot
 from mqtt_bridge.chat import Chat
 from mqtt_bridge.intake import Listener
 from mqtt_bridge.model import GuestMetrics, NodeMetrics
@@ -13,12 +14,13 @@ from mqtt_bridge.world import AnyInventory, InventoryWorld
 
 @dataclass(frozen=True)
 class Given:
-    """What a listener may be given. `chat` None: no commands are taken."""
+    """What a listener may be given. `chat` None: no commands are taken; `ballot` None: no buttons are shown."""
 
     listen: ListenerSettings
     inventories: Mapping[str, AnyInventory]
     world: InventoryWorld
     chat: Chat | None = None
+    ballot: Ballot | None = None
 
     def knows_host(self, host: str) -> bool:
         """Whether a host of this name is one of our nodes."""
@@ -69,7 +71,7 @@ def _webhook(given: Given) -> Listener:
 def _discord(given: Given) -> Listener:
     from mqtt_bridge.listeners.discord import DiscordIn
 
-    return DiscordIn(given.listen.discord, given.chat)
+    return DiscordIn(given.listen.discord, given.chat, given.ballot)
 
 
 def _metrics(given: Given) -> Listener:

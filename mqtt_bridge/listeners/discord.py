@@ -12,6 +12,7 @@ from mqtt_bridge.settings.listening import DiscordInSettings
 
 if TYPE_CHECKING:
     from mqtt_bridge.listeners.discord_bot import Chat
+    from mqtt_bridge.listeners.discord_buttons import Ballot
 
 NO_EXTRA = "The package discord.py is missing: install the extra, pip install 'proxmox-mcp[discord]'."
 BAD_TOKEN = "Discord refuses DISCORD_IN_BOT_TOKEN: copy the bot's token anew from the developer portal."  # noqa: S105
@@ -20,13 +21,14 @@ REFUSED_PAUSE = 300.0  # seconds before a refused token is shown again
 
 
 class DiscordIn:
-    """The listener. `chat` None: commands are not taken."""
+    """The listener. `chat` None: commands are not taken; `ballot` None: nothing is approved by buttons."""
 
     name = "DISCORD_IN"
 
-    def __init__(self, settings: DiscordInSettings, chat: "Chat | None" = None) -> None:
+    def __init__(self, settings: DiscordInSettings, chat: "Chat | None" = None, ballot: "Ballot | None" = None) -> None:
         self._settings = settings
         self._chat = chat
+        self._ballot = ballot
 
     async def run(self, intake: Intake) -> None:
         """Until cancelled."""
@@ -41,17 +43,23 @@ class DiscordIn:
         import discord  # noqa: PLC0415
 
         from mqtt_bridge.listeners.discord_bot import Bot  # noqa: PLC0415
+        from mqtt_bridge.listeners.discord_buttons import Buttons  # noqa: PLC0415
         from mqtt_bridge.listeners.discord_reader import Reader  # noqa: PLC0415
 
         token = self._settings.bot_token
-        client = Bot(Reader(self._settings, intake), self._chat)
+        channel = next(iter(self._settings.channels), None)
+        buttons = Buttons(self._ballot, channel) if self._ballot and channel else None
+        client = Bot(Reader(self._settings, intake), self._chat, buttons)
         try:
             async with client, asyncio.TaskGroup() as group:
                 reading = group.create_task(client.reader.run(client))
+                showing = group.create_task(buttons.run(client)) if buttons else None
                 try:
                     await client.start(token.reveal() if token else "")
                 finally:
                     reading.cancel()
+                    if showing:
+                        showing.cancel()
         except* discord.LoginFailure:
             await _refused(intake, BAD_TOKEN)
         except* discord.PrivilegedIntentsRequired:

@@ -8,6 +8,7 @@ from typing import Protocol
 import discord
 from discord import app_commands
 
+from mqtt_bridge.listeners.discord_buttons import Buttons
 from mqtt_bridge.listeners.discord_reader import PREFIX, Reader, is_command
 
 COMMANDS_A_MINUTE = 20  # of one member
@@ -21,13 +22,14 @@ class Chat(Protocol):
 
 
 class Bot(discord.Client):
-    """`chat` None: commands are not taken."""
+    """`chat` None: commands are not taken; `buttons` None: there are none."""
 
-    def __init__(self, reader: Reader, chat: Chat | None) -> None:
+    def __init__(self, reader: Reader, chat: Chat | None, buttons: Buttons | None = None) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, message_content=True)
         super().__init__(intents=intents, allowed_mentions=discord.AllowedMentions.none(), max_messages=None)
         self.reader = reader
         self._chat = chat
+        self._buttons = buttons
         self._gate = Gate(reader.settings.roles)
         self._tree = app_commands.CommandTree(self)
         self._synced = chat is None
@@ -51,6 +53,11 @@ class Bot(discord.Client):
     async def on_disconnect(self) -> None:
         """discord.py tries again by itself."""
         self.reader.lost()
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Slash commands have their tree; the rest is buttons."""
+        if self._buttons is not None:
+            await self._buttons.pressed(interaction)
 
     async def on_message(self, message: discord.Message) -> None:
         """Somebody wrote."""

@@ -51,6 +51,7 @@ class Discord:
         self.heartbeat = heartbeat
         self.messages: list[dict[str, Any]] = []
         self.sent: list[dict[str, Any]] = []  # what the bot wrote
+        self.edited: list[dict[str, Any]] = []
         self.commands: list[dict[str, Any]] = []
         self.answers: list[dict[str, Any]] = []  # to interactions
         self.identified = 0
@@ -77,6 +78,7 @@ class Discord:
                 web.get(f"{base}/channels/{{channel}}", self._channel),
                 web.get(f"{base}/channels/{{channel}}/messages", self._read),
                 web.post(f"{base}/channels/{{channel}}/messages", self._write),
+                web.patch(f"{base}/channels/{{channel}}/messages/{{message}}", self._edit),
                 web.put(f"{base}/applications/{{app}}/guilds/{{guild}}/commands", self._commands),
                 web.post(f"{base}/interactions/{{id}}/{{token}}/callback", self._callback),
                 web.post(f"{base}/webhooks/{{app}}/{{token}}", self._followup),
@@ -145,6 +147,19 @@ class Discord:
         await self.dispatch(
             "INTERACTION_CREATE",
             {"id": "8", "application_id": str(BOT), "type": 2, "token": "tok", "version": 1, "data": data,
+             "guild_id": str(GUILD), "channel_id": str(CHANNEL), "channel": {"id": str(CHANNEL), "type": 0},
+             "member": member, "locale": "en-US", "entitlements": [], "authorizing_integration_owners": {},
+             "app_permissions": "0", "attachment_size_limit": 1024},
+        )  # fmt: skip
+
+    async def press(self, custom_id: str, number: int, name: str) -> None:
+        """A member presses a button under the bot's last message."""
+        member = {"user": user(number, name), "roles": [], "joined_at": "2026-01-01T00:00:00+00:00",
+                  "permissions": "0", "deaf": False, "mute": False, "flags": 0}  # fmt: skip
+        await self.dispatch(
+            "INTERACTION_CREATE",
+            {"id": "8", "application_id": str(BOT), "type": 3, "token": "tok", "version": 1,
+             "data": {"custom_id": custom_id, "component_type": 2}, "message": self.messages[-1],
              "guild_id": str(GUILD), "channel_id": str(CHANNEL), "channel": {"id": str(CHANNEL), "type": 0},
              "member": member, "locale": "en-US", "entitlements": [], "authorizing_integration_owners": {},
              "app_permissions": "0", "attachment_size_limit": 1024},
@@ -250,6 +265,13 @@ class Discord:
         message = self.message(body["content"], author=user(BOT, "pve-bot", bot=True))
         await self.dispatch("MESSAGE_CREATE", message)
         return answer(message)
+
+    async def _edit(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.edited.append(body)
+        found = next(m for m in self.messages if m["id"] == request.match_info["message"])
+        found["content"] = body["content"]
+        return answer(found)
 
     async def _commands(self, request: web.Request) -> web.Response:
         self.commands = await request.json()
