@@ -36,7 +36,7 @@ def alter(text: str, fields: Mapping[str, Value], *, head: Value = None) -> str:
     pieces: dict[str, str | None] = {_split(piece)[0]: piece for piece in _pieces(text)}
     pieces |= {key: None if value is None else _piece(key, value) for key, value in fields.items()}
     if head is not None:
-        pieces = {HEAD: _checked("value", head)} | {key: piece for key, piece in pieces.items() if key != HEAD}
+        pieces = {HEAD: None} | pieces | {HEAD: _checked("value", head)}
     return ",".join(piece for piece in pieces.values() if piece is not None)
 
 
