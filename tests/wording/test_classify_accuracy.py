@@ -16,7 +16,8 @@ MAIL = ("email", "zed", "smartd", "gotify", "webhook")
 LOGS = {"syslog": "syslog", "clusterlog": "clusterlog", "task": "tasks"}
 
 # Labels that the text cannot lead to: the node that the label names stands in no word of it. The template of that
-# webhook sends the message alone; ours sends the host's name too.
+# webhook sends the message alone; ours sends the host's name too. A bridge finds the node by the sender's
+# address (`normalise.sent_by`); the samples record no sender.
 BEYOND_THE_TEXT: dict[str, set[str]] = {
     "d-gotify-005": {"node"},
     "d-webhook-002": {"node"},
