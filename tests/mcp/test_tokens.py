@@ -15,7 +15,7 @@ import pytest
 import voluptuous as vol
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.server.auth.middleware.auth_context import AuthContextMiddleware, get_access_token
+from mcp.server.auth.middleware.auth_context import get_access_token
 from starlette.types import Receive, Scope, Send
 
 from mqtt_bridge.approvals import ApprovalRequest, Approvals, Pending
@@ -373,9 +373,10 @@ async def test_what_a_client_carries_between_two_rounds_is_bound_to_its_token(se
         assert found is not None
         seen.append((found.client_id, scope[PRINCIPAL].name))
 
-    guard = http_guard.Authorized(AuthContextMiddleware(app), Keyring.of(settings), http_guard.Refused())
-    headers = [(b"authorization", f"Bearer {SECRETS['narrow']}".encode())]
-    await guard({"type": "http", "path": "/mcp", "query_string": b"", "headers": headers}, None, None)  # type: ignore[arg-type]
+    guard = http_guard.guarded(app, settings.mcp, Keyring.of(settings), http_guard.Refused())
+    headers = [(b"host", b"localhost:80"), (b"authorization", f"Bearer {SECRETS['narrow']}".encode())]
+    scope = {"type": "http", "method": "GET", "path": "/mcp", "query_string": b"", "headers": headers}
+    await guard({**scope, "server": ("127.0.0.1", 80)}, None, None)  # type: ignore[arg-type]
     assert seen == [("narrow", "narrow")]
 
 
