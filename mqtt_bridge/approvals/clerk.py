@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mqtt_bridge.approvals.approvals import Approvals
+from mqtt_bridge.approvals.binding import PROBE
 from mqtt_bridge.approvals.deciders import Deciders
 from mqtt_bridge.approvals.proofs import Claim
 from mqtt_bridge.approvals.types import Decider
@@ -31,7 +32,6 @@ A_MINUTE = 120  # the same in a minute
 MINUTE = 60.0
 TOPIC = 512  # characters of a response topic
 WHO = 64
-PROBE = "0" * 32  # the id of no approval: what is decided about it is a question to the broker
 _ID = re.compile(r"[0-9a-f]{32}")
 
 

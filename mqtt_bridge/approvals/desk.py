@@ -6,7 +6,6 @@ STATE_DIR one has the desk; the next takes over when it ends.
 
 import asyncio
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import closing
@@ -14,11 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from mqtt_bridge.approvals.approvals import Approvals
+from mqtt_bridge.approvals.binding import ANYBODY, unbound
 from mqtt_bridge.approvals.board import Board
-from mqtt_bridge.approvals.clerk import PROBE, Clerk
+from mqtt_bridge.approvals.clerk import Clerk
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Message
-from mqtt_bridge.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError
+from mqtt_bridge.errors import BrokerError, BrokerRefusedError
 from mqtt_bridge.statedir import held
 from mqtt_bridge.supervise import Parts
 from mqtt_bridge.topics import KINDS, Topics
@@ -28,12 +28,6 @@ log = logging.getLogger(__name__)
 LOCK = "approvals.desk"  # in STATE_DIR
 TURN = 2.0  # seconds between two looks whether the desk is free
 LARGEST_PACKET = 128 * 1024
-FREE = (
-    "APPROVAL_MQTT=broker: the broker lets our own user decide in anybody's name, so it may let others too. "
-    "Give it the ACL of docs/approvals.md."
-)
-TOO_OLD = "APPROVAL_MQTT=broker needs MQTT 5: before that a broker does not say what it refuses."
-ANYBODY = "APPROVAL_MQTT=broker: this broker has no ACL, so a name in a topic proves nothing."
 
 
 class Desk:
@@ -130,22 +124,10 @@ class Desk:
                 continue
 
     async def _unbound(self, bus: Broker) -> str:
-        """Why a name in a topic proves nothing at this broker; empty: it does.
-
-        Our own user tries to decide in somebody's name. Only a broker that says no binds names for everybody.
-        """
+        """Why a name in a topic proves nothing at this broker; empty: it does."""
         if self._bound is not None:
             return "" if self._bound else ANYBODY
-        if bus.protocol != "5":
-            return TOO_OLD
-        topic = self._names.build(
-            "approval_decision", site=next(iter(self._sites)), id=PROBE, who=f"probe-{secrets.token_hex(4)}"
-        )
-        try:
-            await bus.publish(topic, b'{"decision":"reject"}', qos=1)
-        except BrokerRefusedError:
-            return ""
-        except BrokerUnreachableError:
-            raise
-        log.error("%s", FREE)
-        return FREE
+        why = await unbound(bus, self._names, next(iter(self._sites)))
+        if why:
+            log.error("%s", why)
+        return why

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from mqtt_bridge.settings import Settings
+from proxmox_mcp.check.approving import check_approvals
 from proxmox_mcp.check.broker import check_broker
 from proxmox_mcp.check.findings import Finding, passed, render, to_json
 from proxmox_mcp.check.hosts import check_hosts
@@ -34,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     check_port,
     check_state_dir,
     check_settings,
+    check_approvals,
     check_email,
     check_smtp,
     check_syslog,

@@ -11,6 +11,9 @@ import pytest
 from mqtt_bridge.approvals import Approvals, Grant
 from mqtt_bridge.broker import Broker
 from mqtt_bridge.embedded_mosquitto import acl
+from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings import MqttSettings, Settings
+from proxmox_mcp.check.approving import check_approvals
 from tests.approvals.making import AGENT, SETTINGS, pending, request
 from tests.approvals.over_mqtt import client, desk, until
 from tests.support.mosquitto import Mosquitto
@@ -115,3 +118,20 @@ async def test_our_own_mosquitto_is_known_to_bind_and_amqtt_not_to(tmp_path: Pat
             with pytest.raises(Exception, match="refused the publish"):
                 await automation.say(waits.id, "homeassistant", decision="approve", **said)
             assert (await home.answer(waits.id, "homeassistant", decision="approve", **said))["ok"]
+
+
+@pytest.mark.parametrize("guards", [True, False])
+async def test_check_says_whether_the_broker_binds_names(tmp_path: Path, guards: bool) -> None:
+    rules = documented() if guards else "user proxmox-bridge\ntopic readwrite #\n"
+    async with Mosquitto(tmp_path / "mosquitto", users=USERS, acl=rules) as broker:
+        mqtt = MqttSettings("127.0.0.1", broker.port, "proxmox-bridge", Secret(USERS["proxmox-bridge"]))
+        approvers, bound = await check_approvals(Settings(mqtt=mqtt, approval=BOUND), 15)
+    assert approvers.detail == "alice, bob"
+    assert bound.ok is guards
+    assert guards or "docs/approvals.md" in bound.detail
+
+
+async def test_check_says_that_nobody_can_approve() -> None:
+    (found,) = await check_approvals(Settings(), 15)
+    assert found.ok is None
+    assert "nobody is configured" in found.detail
