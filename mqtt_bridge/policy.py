@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.settings import Level, Limits, PermissionSettings, allows
-from mqtt_bridge.targets import BackupTarget, DatastoreTarget, GuestTarget, NewGuest, Touched
+from mqtt_bridge.targets import BackupTarget, DatastoreTarget, GuestTarget, NewGuest, Touched, WebTarget
 
 T = TypeVar("T")
 AnyGuest = GuestTarget | NewGuest | BackupTarget
@@ -235,6 +235,18 @@ def _whole(case: Case) -> list[str]:
     return [f"{store.label}, which holds backups of all guests" for store in stores]
 
 
+def _web(case: Case) -> Refusal | None:
+    """What Proxmox fetches comes from listed hosts only; without a list nothing is fetched."""
+    hosts = case.permission.image_url_allowlist
+    found = (o.target for o in case.objects if isinstance(o.target, WebTarget))
+    return _outside([t.label for t in found if not listed_host(t.host, hosts)], "IMAGE_URL_ALLOWLIST")
+
+
+def listed_host(host: str, hosts: Iterable[str]) -> bool:
+    """Whether it is one of them; `*.example.org` stands for every name below example.org."""
+    return any(host == h or (h.startswith("*.") and host.endswith(h[1:])) for h in hosts)
+
+
 def _protected_tags(case: Case) -> Refusal | None:
     tags = {t.casefold() for t in case.permission.protected_tags}
     found = ((g, sorted(g.tags & tags)) for g in case.harmed)
@@ -268,6 +280,7 @@ RULES: tuple[Callable[[Case], Refusal | None], ...] = (
     _nodes,
     _vmids,
     _pools,
+    _web,
     _protected_tags,
     _protected_pools,
     _proxmox_protection,

@@ -219,7 +219,27 @@ class SiteTarget:
         return {"site": self.site}
 
 
-Target = GuestTarget | NewGuest | NodeTarget | StorageTarget | BackupTarget | DatastoreTarget | SiteTarget
+@dataclass(frozen=True)
+class WebTarget:
+    """A host on the web that Proxmox is told to fetch something from: `host` is its name, with `:port` if not 443."""
+
+    site: str
+    host: str
+    node: str = ""
+    is_self: bool = False
+
+    @property
+    def label(self) -> str:
+        """`web host cloud.debian.org`."""
+        return f"web host {self.host}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it the same."""
+        return {"web": self.host}
+
+
+Target = GuestTarget | NewGuest | NodeTarget | StorageTarget | BackupTarget | DatastoreTarget | SiteTarget | WebTarget
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,11 @@ class ProxmoxServer(MCPServer[Any]):
     def offered(self, principal: Principal) -> dict[str, Tool]:
         """The tools that this principal may use, by name: no others are listed to it."""
         chosen = self._toolsets(principal)
-        return {n: tool for n, tool in self.tools.items() if tool.selected(chosen) and tool.permitted(principal.level)}
+        return {
+            name: tool
+            for name, tool in self.tools.items()
+            if tool.selected(chosen) and tool.permitted(principal.level) and not tool.useless(self.services.settings)
+        }
 
     def _toolsets(self, principal: Principal) -> frozenset[str]:
         return self.services.settings.mcp.toolsets if principal.toolsets is None else principal.toolsets
@@ -194,6 +198,8 @@ class ProxmoxServer(MCPServer[Any]):
                 f"The tool {name!r} is not permitted: it needs the level {tool.risk!r}, "
                 f"{principal.name!r} has {principal.level!r}. {_allowing(principal, tool.risk)}"
             )
+        if why := tool.useless(self.services.settings):
+            return f"The tool {name!r} is hidden: {why}"
         return f"There is no tool {name!r} here. It is called {self.prefix + plain!r}."
 
     # --- resources --------------------------------------------------------------------------------------------------

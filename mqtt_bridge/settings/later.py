@@ -21,7 +21,6 @@ LATER: tuple[Row, ...] = (
     *_rows("general", "the agent", "ENABLE_AGENT=false", "AGENT_SERVER_URL", "AGENT_RULES_FILE"),
     Row("AGENT_*", "general", "", part="the agent", shared=True),
     *_rows("permission", "control by rules", "RULES_ALLOW=read"),
-    *_rows("permission", "downloading images", "IMAGE_URL_ALLOWLIST"),
     *_rows(
         "Home Assistant",
         "Home Assistant discovery",

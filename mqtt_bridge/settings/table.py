@@ -254,6 +254,15 @@ FIXED: tuple[Row, ...] = (
         "destroy,exec",
         into="permission.approval_required",
     ),
+    Row(
+        "IMAGE_URL_ALLOWLIST",
+        "permission",
+        "Web hosts that Proxmox may be told to download images from, by https; *.example.org is all below it.",
+        v.WEB_HOSTS,
+        unset="none: the tool is hidden",
+        into="permission.image_url_allowlist",
+        example="cloud.debian.org,cloud-images.ubuntu.com",
+    ),
     *APPROVAL_ROWS,
     Row(
         "MQTT_HOST",

@@ -157,6 +157,7 @@ class PermissionSettings:
     protected_pools: frozenset[str] = frozenset()
     self_guests: frozenset[int] = frozenset()
     approval_required: frozenset[Level] = frozenset({"destroy", "exec"})
+    image_url_allowlist: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

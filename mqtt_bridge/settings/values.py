@@ -299,5 +299,11 @@ ORIGINS = words(r"https?://[A-Za-z0-9.\[\]:_-]+", "an origin", hint="write for e
 HOST_HEADERS = words(
     r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(\d{1,5}|\*))?", "a host", hint="write for example mcp.example.org:8080"
 )
+_web_host = words(
+    r"(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(:\d{1,5})?",
+    "a web host",
+    hint="write its name alone, for example cloud.debian.org or *.debian.org",
+)
+WEB_HOSTS = Shape(_web_host.text, lambda text: tuple(dict.fromkeys(host.lower() for host in _web_host(text))))
 URL = matching(r"https?://[^\s\x00-\x1f\x7f]{1,2000}", "a URL that begins with http:// or https://", "URL")
 ANY = Shape("text", str)

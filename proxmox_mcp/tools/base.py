@@ -82,7 +82,10 @@ Handler = Callable[[Call, Any], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool. `risk` is the lowest permission level at which it is of any use; below it, it is not listed."""
+    """One tool. `risk` is the lowest permission level at which it is of any use; below it, it is not listed.
+
+    `useless` says why the settings leave no use for it: then it is not listed either.
+    """
 
     name: str
     title: str
@@ -94,6 +97,7 @@ class Tool:
     risk: Level = "read"
     destructive: bool = False
     idempotent: bool = True
+    useless: Callable[[Settings], str] = lambda _settings: ""
 
     @property
     def read_only(self) -> bool:
