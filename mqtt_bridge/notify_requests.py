@@ -52,6 +52,7 @@ class Request:
 class NotifyRequests:
     """`run` it supervised. `sites`: only requests for these are answered; none: for every site.
 
+    `listening`: the broker has granted the subscription.
     `stats` counts told, refused (with an error as the answer) and dropped (stored, or too many).
     """
 
@@ -62,6 +63,7 @@ class NotifyRequests:
     audit: Audit
     sites: Collection[str] = ()
     a_minute: int = A_MINUTE
+    listening: bool = False
     stats: Counter[str] = field(default_factory=Counter)
     _recent: deque[float] = field(default_factory=deque)
     _waiting: deque[Request] = field(default_factory=deque)
@@ -116,6 +118,8 @@ class NotifyRequests:
                 log.error("No notice can be asked for: %s", error)  # noqa: TRY400 -- the sentence says it all
             except BrokerError:
                 continue
+            else:
+                self.listening = True
 
     # --- one request -------------------------------------------------------------------------------------------------
 

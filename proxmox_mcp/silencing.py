@@ -71,9 +71,17 @@ def where(settings: Settings, text: str, site: str | None) -> tuple[Scope, str, 
         return scope, _site(name, known), ""
     if not name or not name.isprintable() or (scope == "guest" and not name.isdecimal()):
         raise BridgeError(f"{text[:60]!r} names no {scope}.", cure="A guest is a number; a node and a tag have a name.")
-    if site is None and scope != "tag" and len(known) == 1:
-        site = known[0]
+    if site is None and scope != "tag":
+        homes = _homes(settings, name) if scope == "node" else known
+        site = homes[0] if len(homes) == 1 else known[0] if len(known) == 1 else None
     return scope, _site(site, known) if site else "", name
+
+
+def _homes(settings: Settings, node: str) -> list[str]:
+    """The sites that have a host of this name in the settings."""
+    return [
+        site.slug for site in settings.sites if any(one.name.casefold() == node.casefold() for one in site.endpoints)
+    ]
 
 
 def _guess(name: str, known: list[str]) -> Scope:
@@ -93,7 +101,7 @@ def _notes(settings: Settings, path: Path, one: Silence) -> None:
     """What may not be as it was meant."""
     if not settings.notify.enabled:
         print("note: no notifier is enabled in these settings: run this where the notifiers run.", file=sys.stderr)
-    if one.scope == "node":
+    if one.scope == "node" and not _homes(settings, one.target):
         sql = "SELECT EXISTS (SELECT 1 FROM events), EXISTS (SELECT 1 FROM events WHERE node = ? COLLATE NOCASE)"
         some, known = _read(path, lambda connection: connection.execute(sql, [one.target]).fetchone())
         if some and not known:

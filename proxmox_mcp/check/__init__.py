@@ -20,7 +20,7 @@ from proxmox_mcp.check.in_syslog import check_syslog
 from proxmox_mcp.check.in_webhook import check_webhook
 from proxmox_mcp.check.local import check_port, check_settings, check_state_dir
 from proxmox_mcp.check.out_bridge import check_bridges
-from proxmox_mcp.check.out_look import check_notifiers
+from proxmox_mcp.check.out_look import NOT_SENT, check_notifiers
 from proxmox_mcp.check.out_test import send_tests
 
 __all__ = ["Finding", "passed", "render", "run_checks", "to_json"]
@@ -58,4 +58,5 @@ async def run_checks(
     """Everything at once; the findings in the order of `checks`. With `send_test` each notifier tells one, last."""
     found = await asyncio.gather(*(check(settings, limit) for check in checks))
     tests = await send_tests(settings) if send_test else []
-    return [*(finding for findings in found for finding in findings), *tests]
+    looked = (finding for findings in found for finding in findings if not (tests and finding == NOT_SENT))
+    return [*looked, *tests]

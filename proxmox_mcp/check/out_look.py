@@ -19,6 +19,9 @@ from mqtt_bridge.wording.clean import one_line
 from proxmox_mcp.check.findings import Finding
 
 Look = Callable[[OutSettings, float], Awaitable[tuple[str, str]]]
+NOT_SENT = Finding(
+    "notifiers", "test", None, "nothing was sent", "`proxmox-mcp check --send-test` sends one through each."
+)
 _EXTRA = 'pip install "proxmox-mcp[apprise]"'
 
 
@@ -29,10 +32,7 @@ async def check_notifiers(settings: Settings, limit: float) -> list[Finding]:
         return []
     found = await asyncio.gather(*(_look(name, settings.out, limit) for name in names))
     clear = [finding for name in names for finding in _encryption(name, settings.out)]
-    note = Finding(
-        "notifiers", "test", None, "nothing was sent", "`proxmox-mcp check --send-test` sends one through each."
-    )
-    return [*found, *clear, note]
+    return [*found, *clear, NOT_SENT]
 
 
 async def _look(name: str, out: OutSettings, limit: float) -> Finding:

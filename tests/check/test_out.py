@@ -12,6 +12,7 @@ import pytest
 
 from mqtt_bridge.settings import load
 from proxmox_mcp.check import findings as shown
+from proxmox_mcp.check import run_checks
 from proxmox_mcp.check.findings import Finding
 from proxmox_mcp.check.out_look import check_notifiers
 from proxmox_mcp.check.out_test import send_tests
@@ -100,6 +101,15 @@ def _no_secret(found: list[Finding]) -> None:
     text = shown.to_json(found)
     for secret in (GOTIFY_TOKEN, NTFY_TOKEN, PASSWORD, "hidden-", "sEcReT-webhook"):
         assert secret not in text
+
+
+async def test_what_was_sent_is_not_called_unsent() -> None:
+    async with services() as them:
+        settings = load(them.environ("WEBHOOK"), search=False)
+        without = await run_checks(settings, checks=(check_notifiers,))
+        tested = await run_checks(settings, checks=(check_notifiers,), send_test=True)
+    assert [one.what for one in without if one.subject == "notifiers"] == ["test"]
+    assert [one.what for one in tested] == ["reach", "test sent"]
 
 
 async def test_without_sending_each_service_is_looked_at() -> None:

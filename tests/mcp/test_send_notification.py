@@ -65,7 +65,7 @@ class Stage:
         task = asyncio.create_task(requests.run(self.broker.options))
         self.stack.callback(task.cancel)
         await self.announce(bridge, sites, *names)
-        await asyncio.sleep(0.4)
+        await until(lambda: requests.listening)
 
 
 @pytest.fixture

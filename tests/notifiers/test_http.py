@@ -123,7 +123,7 @@ async def test_what_the_status_said_holds_though_the_answer_is_cut_or_endless(na
         pair.server.faults = [fault]
         began = time.monotonic()
         sent = await pair.notifier.send(notice())
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 12
         assert sent.ref is None
         assert len(pair.server.asked) == 1
 
@@ -143,7 +143,7 @@ async def test_slow_has_an_end(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         pair.server.faults = [SLOW]
         began = time.monotonic()
         assert "does not answer" in str(await failed(pair, LaterError))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 12
 
 
 @pytest.mark.parametrize("name", ["discord", "gotify", "ntfy"])

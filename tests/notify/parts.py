@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -40,12 +41,17 @@ class Got:
 
 @dataclass
 class Service:
-    """`async with` it. `status` answers everything, `fails` of all requests get a 500, `delay` is seconds."""
+    """`async with` it. `status` answers everything, `fails` of all requests get a 500, `delay` is seconds.
+
+    `gate` holds answers back; `at`: when each request came.
+    """
 
     name: str
     status: int = 200
     fails: float = 0.0
     delay: float = 0.0
+    gate: asyncio.Event | None = None
+    at: list[float] = field(default_factory=list)
     retry_after: str = ""
     got: list[Got] = field(default_factory=list)
     requests: int = 0
@@ -72,8 +78,11 @@ class Service:
     async def _answer(self, request: web.Request) -> web.Response:
         self.requests += 1
         body = await request.json()
+        self.at.append(time.monotonic())
         if self.delay:
             await asyncio.sleep(self.delay)
+        if self.gate:
+            await self.gate.wait()
         if self.status != 200:
             return web.Response(status=self.status, headers={"Retry-After": self.retry_after})
         if self._dice.random() < self.fails:

@@ -26,6 +26,12 @@ TWO = {"PVE_CLUSTERS": "lab,home"} | {
     for key, value in {"HOSTS": "h", "USER": "a@pve", "TOKEN_NAME": "b", "TOKEN_VALUE": "c"}.items()
 }
 
+MIXED = {"LAB_CONFIGURATION": "MIXED", "PVE_CLUSTER_NAME": "lab", "PVE_CLUSTER_SUBNODES": "pve2", "PVE2_HOST": "h2"} | {
+    "PVE_CLUSTER_PRIMARY_HOST": "h", "PVE_CLUSTER_PRIMARY_USER": "a@pve", "PVE_CLUSTER_PRIMARY_TOKEN_NAME": "b",
+    "PVE_CLUSTER_PRIMARY_TOKEN_VALUE": "c", "PBS_NODES": "pbs1", "PBS1_HOST": "h3", "PBS1_USER": "a@pbs",
+    "PBS1_TOKEN_NAME": "b", "PBS1_TOKEN_VALUE": "c",
+}  # fmt: skip
+
 
 @dataclass
 class Kept:
@@ -141,6 +147,9 @@ def test_without_a_journal_it_says_so(
         (TWO, "home", None, ("site", "home", "")),
         ({}, "site:anything", None, ("site", "anything", "")),
         ({}, "pve1", None, ("node", "", "pve1")),
+        (MIXED, "pve2", None, ("node", "lab", "pve2")),
+        (MIXED, "PVE2", None, ("node", "lab", "PVE2")),
+        (MIXED, "pve9", None, ("node", "", "pve9")),
     ],
 )
 def test_what_a_word_names(given: dict[str, str], text: str, site: str | None, found: tuple[str, str, str]) -> None:
