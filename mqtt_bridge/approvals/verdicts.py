@@ -58,4 +58,13 @@ def _somebody_else(case: Case) -> str | None:
     return f"{approver.name} asked for it, and the requester is never the approver."
 
 
-RULES: tuple[Callable[[Case], str | None], ...] = (_open, _same, _proven, _listed, _somebody_else)
+def _bound_apart(case: Case) -> str | None:
+    if case.decision == "reject" or case.decider.how != "broker" or case.row.channel != "mqtt":
+        return None
+    return (
+        "It was asked for over MQTT, where the broker does not say by whom: the same user may have. "
+        "Decide with a secret, a one-time code, or in Discord."
+    )
+
+
+RULES: tuple[Callable[[Case], str | None], ...] = (_open, _same, _proven, _listed, _somebody_else, _bound_apart)

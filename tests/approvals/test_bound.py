@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.approvals import Approvals, Grant
+from mqtt_bridge.approvals import Approvals, Decider, Grant
 from mqtt_bridge.broker import Broker
 from mqtt_bridge.embedded_mosquitto import acl
 from mqtt_bridge.secret import Secret
@@ -58,7 +58,7 @@ async def test_with_the_documented_acl_a_name_is_its_user_s(tmp_path: Path, guar
 
 
 async def test_the_requester_is_refused_under_its_own_user_too(tmp_path: Path, guarded: Mosquitto) -> None:
-    principal = replace(AGENT, name="alice", channel="mqtt")
+    principal = replace(AGENT, name="alice")
     async with (
         Approvals(tmp_path, BOUND) as approvals,
         desk(approvals, guarded.options),
@@ -67,6 +67,20 @@ async def test_the_requester_is_refused_under_its_own_user_too(tmp_path: Path, g
         waits = await pending(approvals, principal)
         answer = await alice.answer(waits.id, "alice", decision="approve", digest=request(approvals, principal).digest)
         assert "requester is never the approver" in answer["error"]
+
+
+async def test_what_was_asked_over_mqtt_is_not_approved_by_a_name_alone(tmp_path: Path, guarded: Mosquitto) -> None:
+    """Whoever sent the command is not known to us, so it may have been the same user."""
+    principal = replace(AGENT, name="mqtt", channel="mqtt")
+    async with (
+        Approvals(tmp_path, BOUND) as approvals,
+        desk(approvals, guarded.options),
+        client(guarded.options_for("alice")) as alice,
+    ):
+        waits = await pending(approvals, principal)
+        answer = await alice.answer(waits.id, "alice", decision="approve", digest=request(approvals, principal).digest)
+        assert "does not say by whom" in answer["error"]
+        await approvals.decide(waits.id, "approve", Decider("alice", "secret"))
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,18 @@ async def test_of_processes_that_race_to_use_one_exactly_one_wins(tmp_path: Path
     assert words.count("The approval was used already.") == 3, said
 
 
+async def test_of_two_decisions_at_once_one_counts(tmp_path: Path) -> None:
+    async with Desk(tmp_path).approvals() as one, Desk(tmp_path).approvals() as other:
+        for vmid in range(10):
+            waits = await pending(one, vmid=vmid)
+            came = await asyncio.gather(
+                one.decide(waits.id, "approve", ALICE),
+                other.decide(waits.id, "reject", Decider("bob", "claimed")),
+                return_exceptions=True,
+            )
+            assert sum(isinstance(each, PolicyError) for each in came) == 1, came
+
+
 async def test_a_newer_or_damaged_store_is_refused(tmp_path: Path) -> None:
     async with Desk(tmp_path).approvals():
         pass

@@ -5,10 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from mqtt_bridge.approvals import Approvals, Decider
-from mqtt_bridge.settings import GeneralSettings, Settings
+from mqtt_bridge.secret import Secret
+from mqtt_bridge.settings import GeneralSettings, McpSettings, Settings
+from proxmox_mcp.http import HttpServer
+from proxmox_mcp.server import build_server
 from proxmox_mcp.state import State
 from proxmox_mcp.tools import ALL
 from proxmox_mcp.tools.approvals import Which, get_approvals
@@ -68,3 +72,23 @@ def test_no_tool_takes_a_decision_a_code_or_a_secret() -> None:
     for tool in ALL:
         taken = set(tool.arguments.model_fields)
         assert not taken & {"decision", "approver", "secret", "proof", "code"}, tool.name
+
+
+async def test_no_route_decides(tmp_path: Path) -> None:
+    """What a good token reaches: MCP, health, metrics and the stream; nothing else, whatever it is called."""
+    token = Secret("a-long-token-of-the-test")
+    mcp = McpSettings(auth_token=token)
+    settings = Settings(general=GeneralSettings(state_dir=tmp_path), approval=SETTINGS, mcp=mcp)
+    async with Approvals(tmp_path, SETTINGS) as approvals, State(None) as state:
+        waits = await pending(approvals)
+        async with (
+            HttpServer(build_server(settings, state), host="127.0.0.1", port=0) as running,
+            httpx2.AsyncClient(base_url=running.url.removesuffix("/mcp"), trust_env=False) as web,
+        ):
+            for path in ("/approvals", f"/approval/{waits.id}", f"/approvals/{waits.id}/approve", f"/mcp/{waits.id}"):
+                for method in ("GET", "POST", "PUT"):
+                    headers = {"Authorization": f"Bearer {token.reveal()}"}
+                    said = {"decision": "approve", "secret": "apr_alices-own-secret"}
+                    answer = await web.request(method, path, json=said, headers=headers)
+                    assert answer.status_code == 404, (method, path)
+        assert [row.id for row in await approvals.pending()] == [waits.id]

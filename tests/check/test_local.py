@@ -111,10 +111,10 @@ async def test_the_broker_of_a_running_bridge_is_tested(check: Check, broker: St
 
 
 async def test_settings_of_later_versions_and_warnings_are_notes() -> None:
-    settings = load({**HOST, "MQTT_COMMANDS": "true", "VERIFY_SSL": "false"}, search=False)
+    settings = load({**HOST, "ENABLE_AGENT": "true", "VERIFY_SSL": "false"}, search=False)
     found = await check_settings(settings, 3)
     assert [f.ok for f in found] == [None, None]
-    assert any("MQTT_COMMANDS" in f.detail for f in found)
+    assert any("ENABLE_AGENT" in f.detail for f in found)
     assert passed(found)
 
 
@@ -158,5 +158,5 @@ async def test_every_check_of_the_table_runs(check: Check) -> None:
     host = HOST | {"PROXMOX_HOST": f"127.0.0.1:{free_port()}", "TZ": ""}
     found = await check(host | listening, VERIFY_SSL="false")
     subjects = {f.subject.split(":")[0].split(" ")[0] for f in found.findings}
-    assert subjects == {"pve", "broker", "this", "settings", "listener"}
-    assert len(CHECKS) == 13, "eight of them are silent about what is not enabled"
+    assert subjects == {"pve", "broker", "this", "settings", "approvals", "listener"}
+    assert len(CHECKS) == 15, "nine of them are silent about what is not enabled"
