@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from mqtt_bridge import notices
@@ -112,7 +113,8 @@ class NotifyRequests:
         while True:
             generation = await bus.wait_connected(generation)
             try:
-                await bus.subscribe([self.names.filter(kind) for kind in PEERS])
+                with suppress(BrokerRefusedError):  # then each answers as if it were alone
+                    await bus.subscribe([self.names.filter(kind) for kind in PEERS])
                 await bus.subscribe([wanted], qos=KINDS["notify"].qos, retain_handling=2, retain_as_published=True)
             except BrokerRefusedError as error:
                 log.error("No notice can be asked for: %s", error)  # noqa: TRY400 -- the sentence says it all
