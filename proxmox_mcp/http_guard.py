@@ -49,7 +49,8 @@ Refused: TypeAlias = Counter[str]
 
 def guarded(app: ASGIApp, mcp: McpSettings, keyring: Keyring, refused: Refused) -> ASGIApp:
     """`app` behind the guard. `refused` counts by reason."""
-    inner: ASGIApp = Authorized(AuthContextMiddleware(app), keyring, refused)
+    bounded = RequestBodyLimitMiddleware(AuthContextMiddleware(app), MAX_BODY)  # it reads a body: not a stranger's
+    inner: ASGIApp = Authorized(bounded, keyring, refused)
     if mcp.allowed_origins:
         inner = CORSMiddleware(
             inner,
@@ -58,7 +59,7 @@ def guarded(app: ASGIApp, mcp: McpSettings, keyring: Keyring, refused: Refused) 
             allow_headers=ALLOWED_HEADERS,
             expose_headers=["mcp-session-id", "www-authenticate"],
         )
-    return SameSite(RequestBodyLimitMiddleware(inner, MAX_BODY), mcp, refused)
+    return SameSite(inner, mcp, refused)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import voluptuous as vol
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.auth.middleware.auth_context import get_access_token
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from mqtt_bridge.approvals import ApprovalRequest, Approvals, Pending
 from mqtt_bridge.errors import PolicyError, SettingsError
@@ -376,7 +376,14 @@ async def test_what_a_client_carries_between_two_rounds_is_bound_to_its_token(se
     guard = http_guard.guarded(app, settings.mcp, Keyring.of(settings), http_guard.Refused())
     headers = [(b"host", b"localhost:80"), (b"authorization", f"Bearer {SECRETS['narrow']}".encode())]
     scope = {"type": "http", "method": "GET", "path": "/mcp", "query_string": b"", "headers": headers}
-    await guard({**scope, "server": ("127.0.0.1", 80)}, None, None)  # type: ignore[arg-type]
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    await guard({**scope, "server": ("127.0.0.1", 80)}, receive, send)
     assert seen == [("narrow", "narrow")]
 
 

@@ -10,7 +10,7 @@ import aiohttp
 import httpx2
 import pytest
 
-from mqtt_bridge.model import Approval, Event, NodeState
+from mqtt_bridge.model import Approval, Event, EventList, NodeState
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import McpSettings, NamedToken, Settings
 from proxmox_mcp import ws
@@ -291,6 +291,20 @@ async def test_an_event_is_told_once_and_whole(http: HttpServer, site: Site) -> 
     assert second["event"]["id"] != first["event"]["id"], "an event that is told twice comes once"
 
 
+async def test_the_retained_list_fills_a_gap_and_repeats_nothing(http: HttpServer, site: Site) -> None:
+    """What was in it before is not news; what came while the connection was lost is told from it."""
+    old, live = [event(n, site="lab", kind="node.online") for n in (1, 2)]
+    await site.put("events", EventList(events=(old,)))
+    async with program(http, "?states=") as one:
+        await one.told()
+        await site.bus.publish(site.names.event("lab", live), live.payload())
+        lost = event(3, site="lab", kind="node.online")
+        await site.put("events", EventList(events=(lost, live, old)))
+        assert [(await one.next("event"))["event"]["id"] for _ in range(2)] == [live.id, lost.id]
+        await one.say(type="ping")
+        assert (await one.told())["type"] == "pong"
+
+
 async def test_events_are_chosen_by_severity_kind_and_site(http: HttpServer, site: Site) -> None:
     query = "?states=&kinds=backup.*,guest.started&min_severity=error&sites=lab"
     async with program(http, query) as one:
@@ -370,6 +384,7 @@ async def test_who_does_not_read_is_let_go_and_counted(
     http: HttpServer, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ws, "MAX_EVENTS", 50)
+    monkeypatch.setattr(ws, "SENT_WITHIN", 600.0)  # so that it is the number of events that decides
     async with program(http, "?states=") as slow, program(http, "?states=&min_severity=critical") as quick:
         await slow.told()
         await quick.told()
