@@ -18,6 +18,8 @@ from mqtt_bridge.wording.clean import clean, one_line
 
 PENDING_EACH = 20  # of one principal: a flood of requests must not bury people
 PENDING_ALL = 200
+VAIN_EACH = 60  # of one principal within the time of one approval that nobody approved: asking again and again
+MOST = 5000  # rows that are over
 KEPT = 7 * 86400.0  # seconds that what is over stays to be looked at
 COMMAND_IDS_KEPT = 86400.0
 TRIES = 5  # wrong codes, then the code is dead
@@ -49,7 +51,26 @@ def expire(connection: sqlite3.Connection, now: float) -> list[Approval]:
     _changed(connection, f"DELETE FROM codes WHERE approval NOT IN ({gone})", [])  # noqa: S608 -- no value in it
     ended = "state NOT IN ('pending', 'approved') AND expires_at <= ?"
     _changed(connection, f"DELETE FROM approvals WHERE {ended}", [now - KEPT])  # noqa: S608 -- no value in it
+    newest = "SELECT id FROM approvals WHERE state NOT IN ('pending', 'approved') ORDER BY created_at DESC"
+    _changed(connection, f"DELETE FROM approvals WHERE id IN ({newest} LIMIT -1 OFFSET ?)", [MOST])  # noqa: S608
     return over
+
+
+def _bounded(connection: sqlite3.Connection, who: tuple[str, str], since: float) -> None:
+    """Raises PolicyError where this principal, or everybody together, asks more than people can look at."""
+    sql = """SELECT COUNT(*) FILTER (WHERE state = 'pending' AND principal = ? AND channel = ?),
+      COUNT(*) FILTER (WHERE state NOT IN ('approved', 'used') AND created_at > ? AND principal = ? AND channel = ?),
+      COUNT(*) FILTER (WHERE state = 'pending') FROM approvals"""
+    ((mine, vain, everyone),) = _rows(connection, sql, [*who, since, *who])
+    whose = f"{everyone} requests wait" if everyone >= PENDING_ALL else ""
+    whose = f"{vain} requests of {who[0]} lately were not approved, or wait" if vain >= VAIN_EACH else whose
+    whose = f"{mine} requests of {who[0]} wait" if mine >= PENDING_EACH else whose
+    if whose:
+        raise PolicyError(
+            f"{whose} for an approval, so no further one is taken.",
+            cure="Have them decided (`proxmox-mcp approvals`), or wait until they expire.",
+            setting="APPROVAL_TIMEOUT",
+        )
 
 
 def add(connection: sqlite3.Connection, request: ApprovalRequest, now: float, timeout: float) -> tuple[Approval, bool]:
@@ -58,18 +79,7 @@ def add(connection: sqlite3.Connection, request: ApprovalRequest, now: float, ti
     same = "state = 'pending' AND expires_at > ? AND principal = ? AND channel = ? AND digest = ?"
     if found := _read(connection, same, [now, *who, request.digest]):
         return found[0], False
-    ((mine, everyone),) = _rows(
-        connection,
-        "SELECT COUNT(*) FILTER (WHERE principal = ? AND channel = ?), COUNT(*) FROM approvals WHERE state = 'pending'",
-        who,
-    )
-    if mine >= PENDING_EACH or everyone >= PENDING_ALL:
-        whose = f"{mine} requests of {request.principal.name}" if mine >= PENDING_EACH else f"{everyone} requests"
-        raise PolicyError(
-            f"{whose} wait for an approval already, so no further one is taken.",
-            cure="Have them decided (`proxmox-mcp approvals`), or wait until they expire.",
-            setting="APPROVAL_TIMEOUT",
-        )
+    _bounded(connection, who, now - timeout)
     row = Approval(
         id=secrets.token_hex(ID_BYTES), site=request.site, state="pending", principal=who[0], channel=who[1],
         action=request.action, title=one_line(request.title), risk=request.risk, target=one_line(request.target_label),

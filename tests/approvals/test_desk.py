@@ -63,6 +63,18 @@ async def test_it_is_published_while_it_waits_and_cleared_when_it_is_decided(
         assert await approvals.obtain(request(approvals), given=waits.id) == Grant(waits.id, "alice", "hmac")
 
 
+async def test_the_same_on_a_broker_of_before_mqtt_5(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    options = replace(mosquitto.options, protocol="3.1.1")
+    async with Approvals(tmp_path, SETTINGS) as approvals, client(options) as other, desk(approvals, options) as one:
+        waits = await pending(approvals)
+        await until(lambda: other.published(waits.id))
+        digest = request(approvals).digest
+        said: dict[str, Any] = {"decision": "approve", "digest": digest, "proof": proof(waits.id, digest)}
+        assert (await other.answer(waits.id, "alice", **said))["ok"]
+        await until(lambda: other.published(waits.id) is None, "it was not cleared")
+        assert one.stats["published"] <= 2, "it publishes again what it hears of itself"
+
+
 async def test_without_approvers_it_is_published_and_says_so(tmp_path: Path, mosquitto: Mosquitto) -> None:
     async with (
         Approvals(tmp_path, ApprovalSettings()) as approvals,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.approvals import Decider, Grant, Pending
+from mqtt_bridge.approvals import Decider, Grant, Pending, store
 from mqtt_bridge.approvals.database import FILE, ApprovalStoreError
-from mqtt_bridge.approvals.store import PENDING_EACH
+from mqtt_bridge.approvals.store import PENDING_EACH, VAIN_EACH
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.secret import Secret
@@ -199,6 +199,41 @@ async def test_a_flood_of_requests_is_held(tmp_path: Path) -> None:
         assert (await pending(approvals, vmid=0)).id in {one.id for one in await approvals.pending()}  # shared
         await pending(approvals, AT_DESK)  # others are not held for it
         assert len(await approvals.pending()) == PENDING_EACH + 1
+
+
+async def test_asking_again_and_again_is_held_too(tmp_path: Path) -> None:
+    clock = Clock()
+    async with Desk(tmp_path, clock=clock).approvals() as approvals:
+        for _ in range(VAIN_EACH):
+            waits = await pending(approvals)
+            await approvals.decide(waits.id, "reject", Decider("bob", "claimed"))
+        with pytest.raises(PolicyError, match="were not approved"):
+            await pending(approvals)
+        await pending(approvals, AT_DESK)
+        clock.now += SETTINGS.timeout + 1
+        await pending(approvals)
+
+
+async def test_what_is_approved_does_not_count_against_its_requester(tmp_path: Path) -> None:
+    async with Desk(tmp_path).approvals() as approvals:
+        for _ in range(VAIN_EACH + 1):
+            waits = await pending(approvals)
+            await approvals.decide(waits.id, "approve", ALICE)
+            assert isinstance(await approvals.obtain(request(approvals), given=waits.id), Grant)
+
+
+async def test_the_store_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST", 5)
+    clock = Clock()
+    async with Desk(tmp_path, clock=clock).approvals() as approvals:
+        for vmid in range(12):
+            waits = await pending(approvals, vmid=vmid)
+            await approvals.decide(waits.id, "reject", Decider("bob", "claimed"))
+            clock.now += 1
+        last = await pending(approvals)
+        clock.now += SETTINGS.timeout + 1
+        assert (await approvals.recent())[0].id == last.id
+        assert len(await approvals.recent()) == 5
 
 
 async def test_the_same_request_shares_one(tmp_path: Path) -> None:
