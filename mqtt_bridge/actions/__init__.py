@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mqtt_bridge.actions import power
+from mqtt_bridge.actions import agent, power
 from mqtt_bridge.actions.perform import DEFAULT_TIMEOUT, After, Expecting, Performer
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.result import ActionResult, ApprovalNeeded, PlannedCall
@@ -44,7 +44,7 @@ __all__ = [
     "visible",
 ]
 
-FILES: tuple[tuple[Action, ...], ...] = (power.ROWS,)
+FILES: tuple[tuple[Action, ...], ...] = (power.ROWS, agent.ROWS)
 ACTIONS: Mapping[str, Action] = MappingProxyType({row.name: row for rows in FILES for row in rows})
 NAMES: tuple[str, ...] = tuple(ACTIONS)
 

@@ -47,6 +47,7 @@ class Outcome:
     log_tail: tuple[str, ...] = ()
     warnings: int = 0
     on_progress: OnProgress | None = None
+    wait: bool = True
 
     @property
     def left(self) -> float:

@@ -124,4 +124,10 @@ def _wrong(row: Action, error: ValidationError) -> ActionError:
 
 def revealed(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as they are sent: the one place where an action's secrets are opened."""
-    return {key: value.reveal() if isinstance(value, Secret) else value for key, value in params.items()}
+    return {key: _open(value) for key, value in params.items()}
+
+
+def _open(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_open(each) for each in value]
+    return value.reveal() if isinstance(value, Secret) else value

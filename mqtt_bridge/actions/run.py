@@ -26,7 +26,7 @@ class Run:
 
     async def execute(self) -> ActionResult:
         """Raises ProxmoxError if the first call itself was refused or not answered."""
-        outcome = Outcome(self.began + self.timeout, on_progress=self.on_progress)
+        outcome = Outcome(self.began + self.timeout, on_progress=self.on_progress, wait=self.wait)
         for number, step in enumerate(self.plan.steps):
             last = number == len(self.plan.steps) - 1
             try:
