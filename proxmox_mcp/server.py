@@ -33,8 +33,8 @@ from proxmox_mcp.tools.base import Call, Services, Tool
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from mqtt_bridge.actions import Actions
     from mqtt_bridge.proxmox.client import ProxmoxClient
+    from proxmox_mcp.control import Orders
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ INJECTED = frozenset({"tool", "sessionId", "action", "chatInput", "toolCallId"})
 def build_server(
     settings: Settings,
     state: State,
-    actions: "Actions | None" = None,
+    actions: "Orders | None" = None,
     clients: "Mapping[str, ProxmoxClient] | None" = None,
     metrics: Metrics | None = None,
     *,

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mqtt_bridge import logs
-from mqtt_bridge.actions import Actions, After, Expecting
-from mqtt_bridge.audit import Audit
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Bus, OnMessages
 from mqtt_bridge.loopback import Loopback
@@ -25,6 +23,8 @@ from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import Settings, load
 from mqtt_bridge.statedir import LocalOwner, broker_options, local_owner
 from mqtt_bridge.topics import Topics
+from proxmox_mcp.control import Control, deciding
+from proxmox_mcp.elicit import Elicitation
 from proxmox_mcp.event_metrics import event_rows
 from proxmox_mcp.metrics import Metrics, Row
 from proxmox_mcp.server import ProxmoxServer, build_server, run_stdio
@@ -66,13 +66,6 @@ async def private_poller(settings: Settings) -> AsyncIterator[Loopback]:
         yield pollers.loopback
 
 
-def _actions(
-    settings: Settings, clients: Mapping[str, ProxmoxClient], after: After | None, expecting: Expecting
-) -> Actions:
-    audit = Audit(settings.general.state_dir)
-    return Actions(clients, settings.permission, audit, after=after, expecting=expecting)
-
-
 async def _expect_beside(state_dir: Path, site: str, node: str, why: str) -> None:
     from mqtt_bridge.maintenance import expect_beside  # noqa: PLC0415 -- seldom needed: `stdio` starts without it
 
@@ -110,8 +103,12 @@ class Served:
             metrics.watch(bridge.pollers.clients)
             metrics.sources.append(lambda: bridge_rows(bridge))
             clients = bridge.pollers.clients
-            actions = _actions(self._settings, clients, bridge.pollers.refresh, bridge.maintenance.expect)
-            server = build_server(self._settings, self.state, actions, clients, metrics)
+            approvals = bridge.approvals
+            actions = Control(
+                self._settings, clients, approvals, after=bridge.pollers.refresh, expecting=bridge.maintenance.expect
+            )
+            elicitation = Elicitation(approvals, approvals.settings.timeout)
+            server = build_server(self._settings, self.state, actions, clients, metrics, elicitation=elicitation)
             host, port = self._address
             http_server = HttpServer(server, host=host, port=port, healthy=lambda: healthy(bridge))
             self.url = (await stack.enter_async_context(http_server)).url
@@ -174,7 +171,10 @@ async def _reader(settings: Settings, role: str) -> AsyncIterator[ProxmoxServer]
         metrics = Metrics()
         metrics.watch(clients)
         expecting = partial(_expect_beside, settings.general.state_dir)
-        yield build_server(settings, state, _actions(settings, clients, None, expecting), clients, metrics)
+        approvals = await stack.enter_async_context(deciding(settings, found.options if found else None, names))
+        actions = Control(settings, clients, approvals, expecting=expecting)
+        elicitation = Elicitation(approvals, settings.approval.timeout)
+        yield build_server(settings, state, actions, clients, metrics, elicitation=elicitation)
 
 
 async def _follow_owner(settings: Settings, state: State, known: LocalOwner | None, role: str) -> None:

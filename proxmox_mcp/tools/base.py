@@ -16,10 +16,10 @@ from proxmox_mcp.state import State
 from proxmox_mcp.view import Answer, View
 
 if TYPE_CHECKING:
-    from mqtt_bridge.actions import Actions
     from mqtt_bridge.approvals import Ask
     from mqtt_bridge.policy import Principal
     from mqtt_bridge.proxmox.client import ProxmoxClient
+    from proxmox_mcp.control import Orders
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Model)
@@ -38,7 +38,7 @@ class Services:
     settings: Settings
     state: State
     clients: "Mapping[str, ProxmoxClient]" = field(default_factory=dict)
-    actions: "Actions | None" = None
+    actions: "Orders | None" = None
     clock: Callable[[], float] = time.time
 
 

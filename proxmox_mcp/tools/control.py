@@ -10,8 +10,9 @@ from proxmox_mcp.tools.base import Arguments, Call
 from proxmox_mcp.view import Answer
 
 if TYPE_CHECKING:
-    from mqtt_bridge.actions import ActionResult, Actions
+    from mqtt_bridge.actions import ActionResult
     from mqtt_bridge.proxmox.tasks import TaskProgress
+    from proxmox_mcp.control import Orders
 
 OWN = frozenset({"dry_run", "wait", "timeout", "approval", "site", "node", "vmid"})
 
@@ -106,7 +107,7 @@ async def perform(
     return answer(result)
 
 
-def actions(call: Call) -> "Actions":
+def actions(call: Call) -> "Orders":
     """The one entry; PolicyError where this process has no hosts."""
     if call.services.actions is None:
         raise PolicyError(
