@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mqtt_bridge.actions import agent, power
+from mqtt_bridge.actions import (
+    agent,
+    ending,
+    images,
+    migrate,
+    power,
+    provision_clone,
+    provision_cloudinit,
+    provision_lxc,
+    provision_update,
+    provision_vm,
+)
 from mqtt_bridge.actions.perform import DEFAULT_TIMEOUT, After, Expecting, Performer
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.result import ActionResult, ApprovalNeeded, PlannedCall
@@ -44,7 +55,18 @@ __all__ = [
     "visible",
 ]
 
-FILES: tuple[tuple[Action, ...], ...] = (power.ROWS, agent.ROWS)
+FILES: tuple[tuple[Action, ...], ...] = (
+    power.ROWS,
+    agent.ROWS,
+    provision_vm.ROWS,
+    provision_lxc.ROWS,
+    provision_clone.ROWS,
+    provision_update.ROWS,
+    provision_cloudinit.ROWS,
+    migrate.ROWS,
+    ending.ROWS,
+    images.ROWS,
+)
 ACTIONS: Mapping[str, Action] = MappingProxyType({row.name: row for rows in FILES for row in rows})
 NAMES: tuple[str, ...] = tuple(ACTIONS)
 
