@@ -5,7 +5,6 @@ Neither proxmoxer nor requests escapes a path: `nodes("a/../../x")` really reque
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -49,11 +48,15 @@ _NAMES_FOLLOW = frozenset(
 _WORD = re.compile(r"[a-z]+(-[a-z]+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(str):
     """A volume id as a path segment: `local:backup/vzdump-qemu-100-….vma.zst`. Its slashes are meant."""
 
-    volid: str
+    __slots__ = ()
+
+    @property
+    def volid(self) -> str:
+        """As plain text."""
+        return str(self)
 
 
 Segment = str | int | Volume | Upid
