@@ -11,6 +11,8 @@ from typing import Any
 
 from mqtt_bridge.actions import (
     agent,
+    backups,
+    datastores,
     ending,
     images,
     migrate,
@@ -20,6 +22,8 @@ from mqtt_bridge.actions import (
     provision_lxc,
     provision_update,
     provision_vm,
+    restore,
+    snapshots,
 )
 from mqtt_bridge.actions.perform import DEFAULT_TIMEOUT, After, Expecting, Performer
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
@@ -66,6 +70,10 @@ FILES: tuple[tuple[Action, ...], ...] = (
     migrate.ROWS,
     ending.ROWS,
     images.ROWS,
+    snapshots.ROWS,
+    backups.ROWS,
+    restore.ROWS,
+    datastores.ROWS,
 )
 ACTIONS: Mapping[str, Action] = MappingProxyType({row.name: row for rows in FILES for row in rows})
 NAMES: tuple[str, ...] = tuple(ACTIONS)
