@@ -57,7 +57,8 @@ class Desk:
 
     async def __aenter__(self) -> Self:
         await self._parts.__aenter__()
-        self._parts.start("approvals", self._run)
+        if self._sites:
+            self._parts.start("approvals", self._run)
         return self
 
     async def __aexit__(

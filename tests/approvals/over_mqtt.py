@@ -14,7 +14,7 @@ from mqtt_bridge.bus import Message
 from mqtt_bridge.topics import Topics
 
 NAMES = Topics()
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:

@@ -22,6 +22,7 @@ from tests.approvals.making import SECRETS, SETTINGS, pending
 from tests.approvals.over_mqtt import NAMES, Client, client, until
 from tests.commands.desk import asked
 from tests.support.mosquitto import Mosquitto
+from tests.support.services import NtfyServer
 from tests.support.watched import fast
 
 GUEST = re.compile(r"proxmox/lab/guest/\d+")
@@ -192,3 +193,37 @@ async def mosquitto_settles(stage: Stage) -> None:
 
     before = beats()
     await until(lambda: beats() > before + 10)
+
+
+async def test_the_notifiers_show_it_and_the_approver_alone_gets_the_code(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    ntfy = NtfyServer(topics=("everybody", "alices-own"))
+    async with ntfy.running():
+        more = {
+            "ENABLED_NOTIFIERS": "NTFY",
+            "NTFY_SERVER_URL": ntfy.url,
+            "NTFY_TOPIC": "everybody",
+            "APPROVERS": f"alice:sha256:{key_of(SECRETS['alice'])};ntfy=alices-own",
+        }
+        async with staged(tmp_path, mosquitto, **more) as stage:
+            vmid = stage.running()[0]
+            given = await stage.asked_for(vmid)
+
+            def told(topic: str) -> list[str]:
+                sent = [one.json for one in ntfy.asked if one.method in {"POST", "PUT"}]
+                return [one["message"] for one in sent if one["topic"] == topic and given in one["message"]]
+
+            await until(lambda: told("everybody") and told("alices-own"), "the approval is not told")
+            code = told("alices-own")[0].splitlines()[0].rpartition(": ")[2]
+            assert "approvals approve" in told("everybody")[0]
+            assert not any(code in text for text in told("everybody"))
+            published = stage.other.published(given)
+            assert published
+            answer = await stage.other.answer(
+                given, "alice", decision="approve", digest=published["digest"], proof=code
+            )
+            assert answer["ok"], answer
+            assert (await stage.order("stop", vmid, approval=given))["status"] == "done"
+            elsewhere = [m for m in stage.other.seen if "/decision/" not in m.topic and code.encode() in m.payload]
+            assert not elsewhere, "the code was published"
+        for file in (tmp_path / "state").glob("*"):
+            assert not file.is_file() or code.encode() not in file.read_bytes(), file

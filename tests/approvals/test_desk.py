@@ -19,7 +19,7 @@ from mqtt_bridge.approvals.telling import make_code
 from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.settings.approving import ApprovalSettings
-from tests.approvals.making import AGENT, SECRETS, SETTINGS, pending, request
+from tests.approvals.making import AGENT, SECRETS, SETTINGS, Clock, pending, request
 from tests.approvals.over_mqtt import NAMES, client, desk, until
 from tests.approvals.test_store import audited
 from tests.support.mosquitto import Mosquitto
@@ -63,6 +63,20 @@ async def test_it_is_published_while_it_waits_and_cleared_when_it_is_decided(
         assert await approvals.obtain(request(approvals), given=waits.id) == Grant(waits.id, "alice", "hmac")
 
 
+async def test_it_is_cleared_when_its_time_is_over(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    clock = Clock(time.time())
+    async with (
+        Approvals(tmp_path, SETTINGS, clock=clock) as approvals,
+        client(mosquitto.options) as other,
+        desk(approvals, mosquitto.options),
+    ):
+        waits = await pending(approvals)
+        await until(lambda: other.published(waits.id))
+        clock.now += SETTINGS.timeout + 1
+        await until(lambda: other.published(waits.id) is None, "it was not cleared")
+        assert [row["event"] for row in audited(tmp_path)] == ["approval.requested", "approval.expired"]
+
+
 async def test_the_same_on_a_broker_of_before_mqtt_5(tmp_path: Path, mosquitto: Mosquitto) -> None:
     options = replace(mosquitto.options, protocol="3.1.1")
     async with Approvals(tmp_path, SETTINGS) as approvals, client(options) as other, desk(approvals, options) as one:
@@ -94,13 +108,13 @@ async def test_without_approvers_it_is_published_and_says_so(tmp_path: Path, mos
 
 async def test_a_late_subscriber_sees_it_until_it_expires(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """The broker itself forgets it (message expiry), also when nobody is left to clear it."""
-    async with Approvals(tmp_path, replace(SETTINGS, timeout=3)) as approvals:
+    async with Approvals(tmp_path, replace(SETTINGS, timeout=10)) as approvals:
         async with client(mosquitto.options) as other, desk(approvals, mosquitto.options):
             waits = await pending(approvals)
             await until(lambda: other.published(waits.id))
         async with client(mosquitto.options) as late:
             await until(lambda: late.published(waits.id), "it was not retained")
-        end = time.time() + 20
+        end = time.time() + 40
         left: list[Message] = [Message("", b"")]
         while left and time.time() < end:
             async with client(mosquitto.options) as later:
