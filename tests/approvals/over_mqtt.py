@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,9 +10,11 @@ from typing import Any
 
 from mqtt_bridge.approvals import Approvals
 from mqtt_bridge.approvals.desk import Desk
+from mqtt_bridge.approvals.proofs import Claim, key_of, sign
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Message
 from mqtt_bridge.topics import Topics
+from tests.approvals.making import SECRETS
 
 NAMES = Topics()
 PATIENCE = 30.0
@@ -84,3 +87,9 @@ async def desk(approvals: Approvals, options: BrokerOptions, *, bound: bool | No
         if approvals.settings.mqtt != "off":
             await until(lambda: one.active, "the desk does not listen")
         yield one
+
+
+def proof(given: str, digest: str, who: str = "alice", decision: Any = "approve", **more: str) -> dict[str, str]:
+    ts = more.get("ts", str(time.time()))
+    claim = Claim(given, decision, digest, who, ts)
+    return {"ts": ts, "hmac": sign(key_of(more.get("secret", SECRETS["alice"])), claim)}
