@@ -76,6 +76,12 @@ def lxc_config(rng: Random, name: str, cores: int, memory: int, drive: str) -> d
 CONFIGS = {"qemu": qemu_config, "lxc": lxc_config}
 
 
+def _volid(storage: Storage, vmid: int, kind: GuestKind, number: int, base: bool) -> str:  # noqa: FBT001
+    stem = f"{'base' if base else 'vm'}-{vmid}-disk-{number}"
+    suffix = "raw" if kind == "lxc" else "qcow2"
+    return f"{storage.name}:{vmid}/{stem}.{suffix}" if storage.kind in ("dir", "nfs") else f"{storage.name}:{stem}"
+
+
 def disk_volume(
     storage: Storage,
     vmid: int,
@@ -88,11 +94,10 @@ def disk_volume(
     new: bool = False,
 ) -> str:
     """Put a guest's disk on a storage; returns the property string's volume part. A `new` guest has none yet."""
-    taken = 0 if new else sum(volume.vmid == vmid and volume.content != "backup" for volume in storage.on(node))
-    stem = f"{'base' if base else 'vm'}-{vmid}-disk-{taken}"
-    file_based = storage.kind in ("dir", "nfs")
+    taken = set() if new else {volume.volid for volume in storage.on(node) if volume.vmid == vmid}
+    volid = next(each for number in range(10_000) if (each := _volid(storage, vmid, kind, number, base)) not in taken)
     suffix = "raw" if kind == "lxc" else "qcow2"
-    volid = f"{storage.name}:{vmid}/{stem}.{suffix}" if file_based else f"{storage.name}:{stem}"
+    file_based = storage.kind in ("dir", "nfs")
     content = "images" if kind == "qemu" else "rootdir"
     form = suffix if file_based else "raw"
     storage.on(node).append(Volume(volid, content, form, size, int(at), vmid, used=int(size * 0.4)))

@@ -72,6 +72,8 @@ class World:
     """Lost node → the HA resources that ran there."""
     agent_runs: list[tuple[int, list[str], str]] = field(default_factory=list)
     """Every agent command: guest, argv, input."""
+    agent_began: list[float] = field(default_factory=list)
+    """When each of them was begun."""
     on_power: Callable[[Node, bool], None] = field(default=lambda _node, _up: None)
     """Told when a node goes down or comes up, so that its sockets do too."""
     on_recovery: Callable[[Guest], None] = field(default=lambda _guest: None)

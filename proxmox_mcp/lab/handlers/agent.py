@@ -94,8 +94,9 @@ def clock(call: Call, _guest: Guest) -> int:
     return int(call.world.now() * 1_000_000_000)
 
 
-def info(_call: Call, _guest: Guest) -> dict[str, Any]:
-    rows = [{"name": name, "enabled": True, "success-response": True} for name in _COMMANDS]
+def info(_call: Call, guest: Guest) -> dict[str, Any]:
+    off = {"guest-exec", "guest-exec-status"} if "exec" in guest.breaks else set()
+    rows = [{"name": name, "enabled": name not in off, "success-response": True} for name in _COMMANDS]
     return {"version": "10.0.3", "supported_commands": rows}
 
 
@@ -109,15 +110,21 @@ def ping(call: Call) -> dict[str, Any]:
 
 
 def execute(call: Call) -> dict[str, int]:
-    """Pretend to run a command: `uname`, `hostname`, `uptime`, `echo` and `false` say something, others nothing."""
+    """Pretend to run a command: those of `_OUTPUT` say something, `sleep` takes its time, `false` fails."""
     guest = ready(call)
     argv = call.params["command"]
+    if "exec" in guest.breaks:
+        raise ApiError(500, "Agent error: Command guest-exec has been disabled")
+    if " " in argv[0] or argv[0].startswith("no-such"):
+        raise ApiError(500, f"Agent error: Failed to execute child process “{argv[0]}” (No such file or directory)")
+    call.world.agent_began.append(call.world.now())
     call.world.agent_runs.append((guest.vmid, list(argv), call.params.get("input-data", "")))
     pid = 100 + len(call.world.agent_runs)
     return {"pid": pid}
 
 
 _OUTPUT: dict[str, Callable[[Guest, list[str]], str]] = {
+    "seq": lambda _guest, argv: "".join(f"{number}\n" for number in range(1, int(argv[-1]) + 1)),
     "uname": lambda guest, _argv: f"Linux {guest.name} {KERNEL} #1 SMP PREEMPT_DYNAMIC x86_64 GNU/Linux\n",
     "hostname": lambda guest, _argv: f"{guest.name}\n",
     "echo": lambda _guest, argv: " ".join(argv[1:]) + "\n",
@@ -131,11 +138,17 @@ def exec_status(call: Call) -> dict[str, Any]:
     runs = call.world.agent_runs
     if not 0 <= place < len(runs) or runs[place][0] != guest.vmid:
         raise ApiError(500, f"Agent error: PID {call.params['pid']} does not exist")
-    _, argv, _ = runs[place]
+    _, argv, given = runs[place]
     name = argv[0].rpartition("/")[2]
+    if name == "sleep" and call.world.now() - call.world.agent_began[place] < float(argv[1]):
+        return {"exited": 0}
     row: dict[str, Any] = {"exited": 1, "exitcode": int(name == "false"), "out-truncated": 0}
     if name in _OUTPUT:
         row["out-data"] = _OUTPUT[name](guest, argv)
+    if name == "cat":
+        row["out-data"] = given
+    if name == "false":
+        row["err-data"] = "it is false\n"
     return row
 
 

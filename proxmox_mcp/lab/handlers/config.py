@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from proxmox_mcp.lab import build, power, resources, sizes
 from proxmox_mcp.lab.call import Call, Route
 from proxmox_mcp.lab.errors import ApiError, TaskError
-from proxmox_mcp.lab.state import Guest
+from proxmox_mcp.lab.state import Guest, Volume
 
+from . import disks
 from .kinds import both
 
 if TYPE_CHECKING:
@@ -103,12 +104,13 @@ def set_config_task(call: Call) -> str:
 def _apply(world: World, guest: Guest, given: dict[str, Any], removed: list[str]) -> None:
     resources.settle(world, guest)
     for key in removed:
-        guest.config.pop(key, None)
         guest.pending.pop(key, None)
+        if not disks.stays(guest, key):
+            disks.take_off(world, guest, key)
     waits = guest.running and guest.kind == "qemu"
     for key, value in given.items():
         stored = str(value) if key == "memory" and guest.kind == "qemu" else value
-        if waits and key in _NEEDS_STOP and guest.config.get(key) != stored:
+        if waits and (key in _NEEDS_STOP or disks.stays(guest, key)) and guest.config.get(key) != stored:
             guest.pending[key] = stored
         else:
             guest.config[key] = stored
@@ -122,14 +124,71 @@ def allocate(call: Call, guest: Guest, key: str, value: Any) -> Any:
         if guest.kind == "lxc":
             return f"{value},hwaddr={build.mac(call.world.rng)},type=veth"
         return re.sub(r"^(model=)?(\w+)", lambda found: f"{found[2]}={build.mac(call.world.rng)}", str(value), count=1)
-    new = re.match(r"([A-Za-z][\w\-.]*):(\d+)(?=,|$)", str(value))
-    if new is None or not re.fullmatch(r"(scsi|virtio|sata|ide|mp)\d+|rootfs", key):
+    if not re.fullmatch(_DRIVE, key):
         return value
-    storage = call.world.usable_storage(new[1], guest.node)
+    volume, _, rest = str(value).partition(",")
+    storage, _, name = volume.partition(":")
+    if name == "cloudinit":
+        return _cloudinit(call, guest, storage)
+    if not name.isdigit():
+        return _with_size(call, guest, str(value))
+    given = [part for part in rest.split(",") if part]
+    return _new_disk(call, guest, key, f"{storage}:{name}", given)
+
+
+_DRIVE = r"(scsi|virtio|sata|ide|mp|efidisk|tpmstate)\d+|rootfs"
+MIB4 = 4 * 1024**2  # of a cloud-init drive, EFI variables and a TPM
+
+
+def _new_disk(call: Call, guest: Guest, key: str, wanted: str, given: list[str]) -> str:
+    """`wanted` is `storage:GiB`, `given` what else was said; an import has the size of its source."""
+    name, _, gib = wanted.partition(":")
+    storage = call.world.usable_storage(name, guest.node)
     call.need(f"/storage/{storage.name}", "Datastore.AllocateSpace")
-    size = int(new[2]) * 1024**3
+    source = next((part.partition("=")[2] for part in given if part.startswith("import-from=")), None)
+    size = int(gib) * 1024**3 if source is None else _volume(call, guest, source).size
+    size = MIB4 if key.startswith(("efidisk", "tpmstate")) else size
     volid = build.disk_volume(storage, guest.vmid, guest.kind, guest.node, size=size, at=call.world.now())
-    return f"{volid}{str(value)[new.end() :]},size={new[2]}G"
+    kept = [part for part in given if not part.startswith("import-from=")]
+    return ",".join([volid, *kept, f"size={sizes.render(size)}"])
+
+
+def _cloudinit(call: Call, guest: Guest, name: str) -> str:
+    storage = call.world.usable_storage(name, guest.node)
+    call.need(f"/storage/{storage.name}", "Datastore.AllocateSpace")
+    volid = f"{storage.name}:vm-{guest.vmid}-cloudinit"
+    storage.on(guest.node).append(Volume(volid, "images", "raw", MIB4, int(call.world.now()), guest.vmid))
+    return f"{volid},media=cdrom,size=4M"
+
+
+def _volume(call: Call, guest: Guest, volid: str) -> Volume:
+    storage = call.world.usable_storage(volid.partition(":")[0], guest.node)
+    found = next((one for one in storage.on(guest.node) if one.volid == volid), None)
+    if found is None:
+        raise ApiError(500, f"volume '{volid}' does not exist")
+    if found.vmid:
+        call.need(f"/vms/{found.vmid}", "VM.Config.Disk")
+    return found
+
+
+def _with_size(call: Call, guest: Guest, value: str) -> str:
+    """An image in a CD drive is shown with its size."""
+    volid = value.partition(",")[0]
+    if "media=cdrom" not in value or "size=" in value or ":iso/" not in volid:
+        return value
+    return f"{value},size={sizes.render(_volume(call, guest, volid).size)}"
+
+
+def check_given(call: Call, kind: str) -> None:
+    """What Proxmox looks at before it makes a guest: storages and privileges; the pool's count where there is one."""
+    given = {key: str(value) for key, value in call.params.items() if key not in NOT_CONFIG}
+    if not call.params.get("pool") and kind == "qemu":
+        _need_config(call, set(given))
+    for key, value in given.items():
+        storage, _, name = value.partition(",")[0].partition(":")
+        if re.fullmatch(_DRIVE, key) and (name.isdigit() or name == "cloudinit"):
+            call.world.usable_storage(storage, call.node.name)
+            call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
 
 
 def resize(call: Call) -> str:
@@ -152,7 +211,15 @@ def resize(call: Call) -> str:
     return call.start("resize", guest.vmid, work)
 
 
+def regenerate(call: Call) -> None:
+    """Write the cloud-init drive anew; without one Proxmox does nothing, and says nothing."""
+    guest = call.guest
+    if guest.lock:
+        raise ApiError(500, power.locked(guest))
+
+
 ROUTES: tuple[Route, ...] = (
+    ("PUT", "/nodes/{node}/qemu/{vmid}/cloudinit", regenerate),
     *both("PUT", "/{vmid}/config", set_config),
     ("POST", "/nodes/{node}/qemu/{vmid}/config", set_config_task),
     *both("PUT", "/{vmid}/resize", resize),
