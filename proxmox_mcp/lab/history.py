@@ -85,6 +85,7 @@ def keep_backup(world: World, guest: Guest, storage: str, *, at: int, size: int,
     """Put an archive on a storage; on PBS it is a snapshot of its datastore too."""
     target = world.storages[storage]
     volume = vzlog.volume(guest, target, at, size, notes or guest.name)
+    volume.config = dict(guest.config)
     target.on(guest.node).append(volume)
     if target.kind == "pbs" and storage in world.pbs:
         vzlog.snapshot(world.pbs[storage], target.datastore, guest, at=at, size=size, notes=notes or guest.name)

@@ -187,6 +187,8 @@ class Volume:
     verification: str = ""
     used: int = 0
     subtype: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    """A backup's: what the guest was configured as."""
 
 
 @dataclass(slots=True)

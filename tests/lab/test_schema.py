@@ -103,6 +103,8 @@ async def ask(api: Client, kind: Kind, path: str) -> Any:
     params = dict(VALUES.get(path, {}))
     if "timeframe" in paths(kind)[path]["GET"].parameters:
         params |= {"timeframe": "hour", "cf": "AVERAGE"}
+    if path.endswith("/extractconfig"):
+        params["volume"] = world.storages["pbs1"].on("")[0].volid
     if path.endswith("/exec-status"):
         params["pid"] = (await api("POST", path.format(**values)[: -len("-status")], command=["uname"])).data["pid"]
     return await api.get(path.format(**values), host="pbs1" if kind == "pbs" else "", **params)

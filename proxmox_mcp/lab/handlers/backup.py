@@ -88,12 +88,18 @@ async def one(world: World, guest: Guest, storage: Storage, params: dict[str, An
     world.say(guest.node, "pvedaemon", lines[1])
     if not error:
         guest.lock = "backup"
+        stops = mode == "stop" and guest.running
+        if stops:
+            power.turn_off(world, guest)
         try:
             await task.sleep(2.0)
         finally:
             if guest.lock == "backup":
                 guest.lock = ""
-        keep_backup(world, guest, storage.name, at=int(at), size=size, notes=_notes(guest, params))
+        if stops:
+            power.turn_on(world, guest)
+        kept = keep_backup(world, guest, storage.name, at=int(at), size=size, notes=_notes(guest, params))
+        kept.protected = bool(params.get("protected"))
     task.say(*lines[8:])
     result = vzlog.result(guest, storage, at, 0 if error else size, lines)
     if run := world.backup_runs.get(task.upid):

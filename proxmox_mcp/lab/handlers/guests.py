@@ -129,13 +129,16 @@ def config(call: Call) -> dict[str, Any]:
     guest = call.guest
     current_only = call.params.get("current")
     values = guest.config if current_only else guest.config | guest.pending
-    return values | {"digest": guest.digest}
+    hidden = {"cipassword": "**********"} if "cipassword" in values else {}
+    return values | hidden | {"digest": guest.digest}
 
 
 def pending(call: Call) -> list[dict[str, Any]]:
     guest = call.guest
     rows: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in guest.config.items()]
     for row in rows:
+        if row["key"] == "cipassword":
+            row["value"] = "**********"
         if row["key"] in guest.pending:
             row["pending"] = guest.pending[row["key"]]
     return [*rows, {"key": "digest", "value": guest.digest}]
@@ -176,7 +179,18 @@ def rrddata(call: Call) -> list[dict[str, Any]]:
 
 
 def feature(call: Call) -> dict[str, Any]:
-    return {"hasFeature": 1, "nodes": [call.node.name]}
+    """Of the features only snapshots depend on the storage here."""
+    guest = call.guest
+    has = call.params["feature"] != "snapshot" or can_snapshot(call.world, guest)
+    return {"hasFeature": int(has), "nodes": [call.node.name] if has else []}
+
+
+def can_snapshot(world: World, guest: Guest) -> bool:
+    """Directories keep snapshots in qcow2 files only, which containers do not have."""
+    drives = [drive.partition(",")[0] for drive in sizes.disks(guest.config, guest.kind).values()]
+    kinds = {drive: world.storages[drive.partition(":")[0]].kind for drive in drives if ":" in drive}
+    by_file = ("dir", "nfs", "cifs", "lvm")
+    return not any(kind in by_file and not drive.endswith(".qcow2") for drive, kind in kinds.items())
 
 
 def interfaces(call: Call) -> list[dict[str, Any]] | None:

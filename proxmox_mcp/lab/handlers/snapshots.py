@@ -9,6 +9,7 @@ from proxmox_mcp.lab.call import Call, Route
 from proxmox_mcp.lab.errors import ApiError, TaskError
 from proxmox_mcp.lab.state import Guest, Snapshot
 
+from .guests import can_snapshot
 from .kinds import both, guest_task
 
 if TYPE_CHECKING:
@@ -25,8 +26,15 @@ def create_snapshot(call: Call) -> str:
     vmstate = bool(call.params.get("vmstate"))
     description = call.params.get("description", "")
 
+    if name in ("current", "pending"):
+        raise ApiError(500, f"unable to use snapshot name '{name}' (reserved name)")
+
     async def step(world: World, guest: Guest, task: Task) -> None:
+        if guest.template:
+            raise TaskError("you can't take a snapshot if it's a template")
         power.check_lock(guest)
+        if not can_snapshot(world, guest):
+            raise TaskError("snapshot feature is not available")
         if "snapshot" in guest.breaks and guest.running:
             guest.lock = "snapshot"
             guest.snapshots.append(Snapshot(name, int(world.now()), description, prepared=True))
@@ -40,7 +48,8 @@ def create_snapshot(call: Call) -> str:
             guest.lock = ""
         kept = {key: value for key, value in guest.config.items() if key not in ("parent", "lock")}
         parent = str(guest.config.get("parent", ""))
-        guest.snapshots.append(Snapshot(name, int(world.now()), description, parent, vmstate, kept))
+        saved = vmstate and guest.running
+        guest.snapshots.append(Snapshot(name, int(world.now()), description, parent, saved, kept))
         guest.config["parent"] = name
 
     return guest_task(call, "snapshot", step)

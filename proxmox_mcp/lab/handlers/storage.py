@@ -9,6 +9,7 @@ from proxmox_mcp.lab.call import Call, Route
 from proxmox_mcp.lab.errors import ApiError
 
 if TYPE_CHECKING:
+    from proxmox_mcp.lab.pbs.state import Datastore
     from proxmox_mcp.lab.state import Node, Storage, Volume
     from proxmox_mcp.lab.tasks import Task
 
@@ -169,10 +170,19 @@ def delete_volume(call: Call) -> str:
     async def work(task: Task) -> None:
         await task.sleep(0.6)
         storage.on(task.node).remove(volume)
+        for server in call.world.pbs.values() if storage.kind == "pbs" else ():
+            forget(server.datastores[storage.datastore], volume)
         task.say(f"Removed volume '{volume.volid}'")
 
     owner = f"{volume.vmid}@" if volume.vmid else ""
     return call.start("imgdel", f"{owner}{storage.name}", work)
+
+
+def forget(store: Datastore, volume: Volume) -> None:
+    """A Backup Server's snapshot goes with the volume that it is on a storage."""
+    kind, ident, at = volume.volid.partition(":backup/")[2].split("/")
+    label = f"{kind}/{ident}/{at}"
+    store.snapshots[:] = [one for one in store.snapshots if one.namespace or one.label != label]
 
 
 def prune_preview(call: Call) -> list[dict[str, Any]]:

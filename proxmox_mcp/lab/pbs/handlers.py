@@ -8,7 +8,7 @@ from proxmox_mcp.lab import figures
 from proxmox_mcp.lab.catalog import PBS_UPDATES
 from proxmox_mcp.lab.push.routes import routes
 
-from . import jobs, past, stores, worker
+from . import jobs, past, prune, stores, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +161,7 @@ _ROWS: tuple[tuple[str, str, Callable[[Call], Any]], ...] = (
     ("POST", f"{_STORE}/gc", jobs.run_gc),
     ("POST", f"{_STORE}/verify", jobs.verify_store),
     ("POST", f"{_STORE}/prune-datastore", jobs.prune_store),
+    ("POST", f"{_STORE}/prune", prune.group),
     ("GET", "/admin/gc", stores.gc_all),
     *(("GET", f"/admin/{kind}", jobs.jobs(kind)) for kind in jobs.WORKERS),
     *(("POST", f"/admin/{kind}/{{id}}/run", jobs.run_job(kind)) for kind in jobs.WORKERS),

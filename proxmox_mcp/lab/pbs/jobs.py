@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxmox_mcp.lab.errors import ApiError
 
+from . import prune
 from .stores import chosen, find, store_rights, visible
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def verify_store(call: Call) -> str:
 def prune_store(call: Call) -> str:
     store = find(call, "Datastore.Modify")
     lines = (f"Starting datastore prune on datastore '{store.name}', root namespace",)
-    return start(call, "prune", store.name, lines, lambda _task: None)
+    params = dict(call.params)
+    return start(call, "prune", store.name, lines, lambda task: prune.everything(store, params, task))
 
 
 WORKERS = {"verify": "verificationjob", "sync": "syncjob", "prune": "prunejob"}
@@ -92,6 +94,8 @@ def run_job(kind: str) -> Callable[[Call], str]:
 
         def done(task: Task) -> None:
             job.last_upid, job.last_state, job.last_end = task.upid, "OK", int(call.host.clock.now())
+            if kind == "prune":
+                prune.everything(call.host.datastores[job.store], job.config, task)
 
         return start(call, WORKERS[kind], f"{job.store}:{job.ident}", (f"Starting {kind} job '{job.ident}'",), done)
 
