@@ -3,8 +3,9 @@
 `stdio` starts for every chat and mostly reads: what only changes things costs its start nothing.
 """
 
+import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from mqtt_bridge.proxmox.client import ProxmoxClient
     from mqtt_bridge.targets import Ref
     from mqtt_bridge.topics import Topics
+
+
+log = logging.getLogger(__name__)
 
 
 class Control:
@@ -65,11 +69,17 @@ async def deciding(
         yield None
         return
     from mqtt_bridge.approvals import Approvals  # noqa: PLC0415
+    from mqtt_bridge.approvals.database import ApprovalStoreError  # noqa: PLC0415
     from mqtt_bridge.approvals.desk import Desk  # noqa: PLC0415
 
-    async with Approvals(settings.general.state_dir, settings.approval) as approvals:
-        if broker is None or not settings.mqtt.host:
-            yield approvals
+    async with AsyncExitStack() as stack:
+        try:
+            approvals = await stack.enter_async_context(Approvals(settings.general.state_dir, settings.approval))
+        except ApprovalStoreError as error:  # reading goes on; what needs an approval is refused
+            log.warning("Nothing can be approved here: %s", error)
+            yield None
             return
-        async with Desk(approvals, broker, names, [site.slug for site in settings.sites]):
-            yield approvals
+        if broker is not None and settings.mqtt.host:
+            sites = [site.slug for site in settings.sites]
+            await stack.enter_async_context(Desk(approvals, broker, names, sites))
+        yield approvals
