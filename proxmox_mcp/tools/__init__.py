@@ -19,6 +19,8 @@ from proxmox_mcp.tools import (
     permissions,
     pools,
     power,
+    provision_change,
+    provision_new,
     replication,
     snapshots_read,
     storage,
@@ -47,6 +49,8 @@ ALL: tuple[Tool, ...] = (
     *backups_read.TOOLS,
     *datastores.TOOLS,
     *images.TOOLS,
+    *provision_new.TOOLS,
+    *provision_change.TOOLS,
     *addresses.TOOLS,
     *notify.TOOLS,
 )

@@ -17,7 +17,9 @@ from tests.support.held import held
 
 LISTING = 25_000  # bytes of `tools/list` with the default sets, at whatever level
 ONE = 1250  # bytes of one tool in it: short descriptions of what its name does not say
-LEVELS = PermissionSettings(mcp_allow="exec")
+WIDE = 1800  # of those that say what a guest is: it has many settings, and they are in no default set
+GUESTS = frozenset({"create_vm", "create_lxc", "update_guest"})
+LEVELS = PermissionSettings(mcp_allow="exec", image_url_allowlist=frozenset({"example.org"}))
 DEFAULT = frozenset({"core", "power", "snapshots", "backups", "guest", "notify"})  # as MCP_TOOLSETS will have it
 READS = [t.name for t in ALL if t.toolset == "core" and "required" not in outline.arguments(t.arguments)]
 
@@ -42,7 +44,8 @@ async def test_the_default_listing_is_short(state: State) -> None:
 async def test_every_tool_is_short(state: State) -> None:
     answer = await listed(state, frozenset({"all"}))
     assert len(answer["tools"]) == len(ALL)
-    assert {t["name"]: size(t) for t in answer["tools"] if size(t) > ONE} == {}
+    limits = {t["name"]: WIDE if t["name"] in GUESTS else ONE for t in answer["tools"]}
+    assert {t["name"]: size(t) for t in answer["tools"] if size(t) > limits[t["name"]]} == {}
 
 
 def test_what_all_tools_share_is_explained_once() -> None:
