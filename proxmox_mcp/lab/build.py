@@ -76,7 +76,7 @@ def lxc_config(rng: Random, name: str, cores: int, memory: int, drive: str) -> d
 CONFIGS = {"qemu": qemu_config, "lxc": lxc_config}
 
 
-def _volid(storage: Storage, vmid: int, kind: GuestKind, number: int, base: bool) -> str:  # noqa: FBT001
+def _volid(storage: Storage, vmid: int, kind: GuestKind, number: int, base: bool) -> str:
     stem = f"{'base' if base else 'vm'}-{vmid}-disk-{number}"
     suffix = "raw" if kind == "lxc" else "qcow2"
     return f"{storage.name}:{vmid}/{stem}.{suffix}" if storage.kind in ("dir", "nfs") else f"{storage.name}:{stem}"

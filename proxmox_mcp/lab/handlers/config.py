@@ -122,7 +122,8 @@ def allocate(call: Call, guest: Guest, key: str, value: Any) -> Any:
     """`scsi1=local-lvm:8` makes a disk of 8 GiB; `virtio,bridge=…` gets a hardware address."""
     if re.fullmatch(r"net\d+", key) and not re.search(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", str(value)):
         if guest.kind == "lxc":
-            return f"{value},hwaddr={build.mac(call.world.rng)},type=veth"
+            typed = "" if "type=veth" in str(value) else ",type=veth"
+            return f"{value},hwaddr={build.mac(call.world.rng)}{typed}"
         return re.sub(r"^(model=)?(\w+)", lambda found: f"{found[2]}={build.mac(call.world.rng)}", str(value), count=1)
     if not re.fullmatch(_DRIVE, key):
         return value
