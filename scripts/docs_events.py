@@ -165,7 +165,10 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("tape.backup.failed", "it failed"),
     ("tape.load.requested", "a tape is to be inserted"),
     ("datastore.error", "a datastore has a problem"),
-    ("maintenance.started", "nothing about a site, node, guest or tag is told to people for a while (`metadata.until`)"),
+    (
+        "maintenance.started",
+        "nothing about a site, node, guest or tag is told to people for a while (`metadata.until`)",
+    ),
     ("maintenance.ended", "it is over before its time"),
     ("incident.acknowledged", "somebody takes care of what is wrong"),
     ("datastore.ok", "it no longer has"),

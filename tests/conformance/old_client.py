@@ -4,6 +4,8 @@ python old_client.py URL
 """
 
 # ruff: noqa: T201
+# mypy: ignore-errors
+# the types that mypy sees are those of the 2.x SDK
 import asyncio
 import sys
 from typing import Any

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcp_types import CallToolResult
+
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.settings import Settings
@@ -109,5 +111,6 @@ async def cached_read(guests: int = 120, runs: int = 200) -> float:
                 began = time.perf_counter()
                 result = await server.call_tool("get_vms", {"limit": guests})
                 times.append(time.perf_counter() - began)
+                assert isinstance(result, CallToolResult)
                 assert not result.is_error
     return statistics.median(times)
