@@ -142,7 +142,7 @@ async def _see(plan: Plan, outcome: Outcome) -> Seen:
 
 DOWNLOAD = Action(
     "image.download",
-    "Download of an image",
+    "Image download",
     "change",
     "storage",
     (Privilege("Datastore.AllocateTemplate", "/storage/{storage}"), Privilege("Sys.AccessNetwork", "/nodes/{node}")),

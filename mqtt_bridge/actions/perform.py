@@ -40,7 +40,7 @@ from mqtt_bridge.targets import (
 from mqtt_bridge.whoami import Identity, read_identity
 
 DEFAULT_TIMEOUT: Final = 120.0  # seconds
-RACES = 5  # times that a new id is picked after somebody else took the one before
+RACES = 20  # times that a new id is picked after somebody else took the one before
 GOES_DOWN: Final = frozenset({"node.reboot", "node.shutdown"})
 REFS: Final[Mapping[str, type[Ref]]] = {
     "guest": GuestRef,

@@ -207,7 +207,9 @@ HIDDEN = frozenset({"cipassword"})  # Proxmox answers stars
 
 
 def _there(row: Mapping[str, Any], key: str, value: Any) -> bool:
-    return key in HIDDEN or "value" not in row or same(key, row["value"], value)
+    if str(value).endswith(":cloudinit"):  # Proxmox names the drive that it makes
+        return "cloudinit" in str(row.get("value"))
+    return key in HIDDEN or same(key, row.get("value"), value)
 
 
 UPDATE = Action(
