@@ -27,7 +27,10 @@ SHOWN = 5
 
 
 class CreateArgs(Args):
-    """`storage`: the first that takes backups if not given. `notes` may hold {{guestname}}, {{vmid}}, {{node}}."""
+    """`storage`: if not given, a Backup Server, else a shared one, else any that takes backups.
+
+    `notes` may hold {{guestname}}, {{vmid}}, {{node}}.
+    """
 
     storage: Word | None = None
     mode: Mode | None = None
@@ -97,8 +100,8 @@ def _vzdump(guest: GuestTarget, place: StorageTarget, args: CreateArgs) -> dict[
 
 
 def _usable(guest: GuestTarget, rows: list[Row]) -> tuple[StorageTarget, ...]:
-    """Backup storages that the guest's node reaches now, in Proxmox's order."""
-    return tuple(
+    """Backup storages that the guest's node reaches now: Backup Servers first, then shared ones, then by name."""
+    found = (
         StorageTarget(
             guest.site, str(row["storage"]), guest.node, str(row.get("type") or ""), bool(row.get("shared")),
             frozenset(str(row.get("content") or "").split(",")),
@@ -106,6 +109,7 @@ def _usable(guest: GuestTarget, rows: list[Row]) -> tuple[StorageTarget, ...]:
         for row in rows
         if row.get("active")
     )  # fmt: skip
+    return tuple(sorted(found, key=lambda place: (place.type != "pbs", not place.shared, place.storage)))
 
 
 def _no_storage(guest: GuestTarget, wanted: str | None, places: tuple[StorageTarget, ...]) -> ActionError:

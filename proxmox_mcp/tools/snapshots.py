@@ -1,0 +1,91 @@
+"""Snapshots of a guest: made, gone back to, deleted."""
+
+from pydantic import Field
+
+from mqtt_bridge.targets import GuestRef
+from proxmox_mcp.tools.base import Call, NodeArgument, SiteArgument, Tool, Vmid
+from proxmox_mcp.tools.control import ControlAnswer, Timing, perform
+
+
+class _Order(Timing):
+    vmid: Vmid
+    node: NodeArgument = None
+    site: SiteArgument = None
+
+    @property
+    def ref(self) -> GuestRef:
+        return GuestRef(self.vmid, self.site, self.node)
+
+
+class CreateOrder(_Order):
+    """Which snapshot to make."""
+
+    name: str | None = Field(default=None, description="from the time if not given")
+    description: str | None = None
+    vmstate: bool | None = Field(default=None, description="with the memory of a running VM")
+
+
+class RollbackOrder(_Order):
+    """Which one to go back to."""
+
+    name: str
+    start: bool | None = Field(default=None, description="start it afterwards")
+
+
+class DeleteOrder(_Order):
+    """Which one to delete."""
+
+    name: str
+
+
+async def create_snapshot(call: Call, args: CreateOrder) -> ControlAnswer:
+    """Of a VM or a container."""
+    return await perform(call, "snapshot.create", args.ref, args)
+
+
+async def rollback_snapshot(call: Call, args: RollbackOrder) -> ControlAnswer:
+    """What was written since is lost."""
+    return await perform(call, "snapshot.rollback", args.ref, args)
+
+
+async def delete_snapshot(call: Call, args: DeleteOrder) -> ControlAnswer:
+    """The guest stays as it is."""
+    return await perform(call, "snapshot.delete", args.ref, args)
+
+
+TOOLS = (
+    Tool(
+        "create_snapshot",
+        "Make a snapshot",
+        "Snapshot a VM or container. If a disk's storage cannot, the answer names it.",
+        "snapshots",
+        CreateOrder,
+        ControlAnswer,
+        create_snapshot,
+        risk="operate",
+        idempotent=False,
+    ),
+    Tool(
+        "rollback_snapshot",
+        "Go back to a snapshot",
+        "Put a guest back to a snapshot: what was written since is lost, and a running guest is stopped.",
+        "snapshots",
+        RollbackOrder,
+        ControlAnswer,
+        rollback_snapshot,
+        risk="destroy",
+        destructive=True,
+        idempotent=False,
+    ),
+    Tool(
+        "delete_snapshot",
+        "Delete a snapshot",
+        "Delete a snapshot of a guest, which itself stays as it is.",
+        "snapshots",
+        DeleteOrder,
+        ControlAnswer,
+        delete_snapshot,
+        risk="destroy",
+        destructive=True,
+    ),
+)
