@@ -25,14 +25,14 @@ class Inbox:
     def payloads(self) -> list[bytes]:
         return [message.payload for message in self.messages]
 
-    async def has(self, count: int, within: float = 5.0) -> list[Message]:
+    async def has(self, count: int, within: float = 15.0) -> list[Message]:
         """Wait for at least `count` messages, then a moment longer for one too many."""
         await until(lambda: len(self.messages) >= count, within)
         await asyncio.sleep(0.1)
         return self.messages
 
 
-async def until(condition: Callable[[], bool], within: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 15.0) -> None:
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.01)
