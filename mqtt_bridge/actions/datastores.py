@@ -132,7 +132,8 @@ async def _plan_forget(reading: Reading, ref: DatastoreRef, args: ForgetArgs) ->
     store = await reading.datastore(ref)
     api = reading.api(store.site)
     kind, ident, _ = args.snapshot.split("/")
-    scope: dict[str, Any] = {"ns": args.namespace, "backup-type": kind, "backup-id": ident}
+    group: dict[str, Any] = {"ns": args.namespace, "backup-type": kind, "backup-id": ident}
+    scope = {key: value for key, value in group.items() if value is not None}
     rows = await api.get(*_path(store), "snapshots", **scope)
     row = next((each for each in rows if utc(each["backup-time"]) == args.snapshot.rpartition("/")[2]), None)
     if row is None:

@@ -198,7 +198,9 @@ def groups(call: Call) -> list[dict[str, Any]]:
 def namespaces(call: Call) -> list[dict[str, str]]:
     store = find(call, "Datastore.Audit")
     parent = call.params.get("parent", "")
-    names = [name for name in store.namespaces if not parent or name.startswith(f"{parent}/")]
+    depth = call.params.get("max-depth", 7) + (parent.count("/") + 1 if parent else 0)
+    below = [name for name in store.namespaces if not parent or name.startswith(f"{parent}/")]
+    names = [name for name in below if name.count("/") < depth]
     return [{"ns": parent}, *({"ns": name} for name in names)]
 
 
