@@ -159,13 +159,13 @@ async def test_a_dry_run_of_maintenance_notes_nothing(desk: Desk) -> None:
         (b"{ not json", "not_json"),
         (b"\xff", "not_json"),
         ({"command": "start"}, "wrong"),
-        (asked(ts=time.time() - 3600), "stale"),
-        (asked(force=True), "wrong"),
-        (asked(colour="red"), "wrong"),
+        (lambda: asked(ts=time.time() - 3600), "stale"),
+        (lambda: asked(force=True), "wrong"),
+        (lambda: asked(colour="red"), "wrong"),
     ],
 )
 async def test_what_is_refused_says_why(desk: Desk, payload: Any, code: str) -> None:
-    await desk.say(payload)
+    await desk.say(payload() if callable(payload) else payload)
     answer = await desk.answer()
     assert (answer["status"], answer["refused"], answer["ok"], answer["changed"]) == ("refused", code, False, False)
     assert answer["message"]
