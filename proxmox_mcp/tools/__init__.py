@@ -11,8 +11,10 @@ from proxmox_mcp.tools import (
     diagnosis,
     events,
     firewall,
+    guest_exec,
     guests,
     ha,
+    hardware,
     images,
     logs,
     metrics_history,
@@ -28,6 +30,7 @@ from proxmox_mcp.tools import (
     snapshots_read,
     storage,
     tasks,
+    terraform,
 )
 from proxmox_mcp.tools.base import Tool
 
@@ -57,6 +60,9 @@ ALL: tuple[Tool, ...] = (
     *images.TOOLS,
     *provision_new.TOOLS,
     *provision_change.TOOLS,
+    *hardware.TOOLS,
     *addresses.TOOLS,
+    *guest_exec.TOOLS,
+    *terraform.TOOLS,
     *notify.TOOLS,
 )
