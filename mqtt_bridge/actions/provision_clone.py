@@ -51,7 +51,7 @@ async def _plan(reading: Reading, ref: GuestRef, args: CloneArgs) -> Plan:
         reading.api(source.site),
         source,
         (Step("POST", path, _params(source, args, newid, full=full)),),
-        (Touched(source, "read"), Touched(new, "create"), Touched(node), *(Touched(s) for s in storages)),
+        (Touched(source, "read"), Touched(new, "create"), Touched(node, "read"), *(Touched(s) for s in storages)),
         _see,
         args,
         problem=await _problem(reading, source, node, storages, args, full=full),

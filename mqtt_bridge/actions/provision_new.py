@@ -85,7 +85,7 @@ def born(
         birth.api,
         birth.guest,
         steps,
-        (Touched(birth.guest, "create"), Touched(birth.node), *dict.fromkeys(objects)),
+        (Touched(birth.guest, "create"), Touched(birth.node, "read"), *dict.fromkeys(objects)),
         _see,
         args,
         notes=notes,
