@@ -93,9 +93,7 @@ def _assemble(sources: Sources) -> Settings:
         permission=PermissionSettings(mcp_allow=_mcp_allow(sources), mqtt_allow=_mqtt_allow(sources), **permission),
         approval=approving(sources),
         mqtt=MqttSettings(**mqtt),
-        mcp=McpSettings(
-            toolsets=frozenset(TOOLSETS if "all" in toolsets else toolsets & set(TOOLSETS)), **fields["mcp"]
-        ),
+        mcp=McpSettings(toolsets=frozenset(TOOLSETS if "all" in toolsets else toolsets), **fields["mcp"]),
         events=events,
         listen=listen,
         notify=notify,

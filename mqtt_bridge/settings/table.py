@@ -14,8 +14,9 @@ from mqtt_bridge.settings.row import SECRET_FILE, Row
 from mqtt_bridge.settings.tokens import TOKENS
 from mqtt_bridge.settings.types import LEVELS
 
-TOOLSETS: tuple[str, ...] = ("core", "power", "history", "snapshots", "backups", "provision", "guest", "notify")
-LATER_TOOLSETS = ("hardware", "iac")
+TOOLSETS: tuple[str, ...] = (
+    "core", "power", "history", "snapshots", "backups", "provision", "hardware", "guest", "iac", "notify",
+)  # fmt: skip
 
 GROUPS: dict[str, str] = {
     "one host": "One Proxmox VE host, the short form",
@@ -351,7 +352,7 @@ FIXED: tuple[Row, ...] = (
         "MCP_TOOLSETS",
         "MCP",
         "Sets of tools, or all.",
-        v.choices(*TOOLSETS, *LATER_TOOLSETS, "all"),
+        v.choices(*TOOLSETS, "all"),
         "core,power,snapshots,backups,guest,notify",
     ),
     Row(

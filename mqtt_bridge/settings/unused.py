@@ -6,7 +6,7 @@ from mqtt_bridge.settings import sites
 from mqtt_bridge.settings.later import LATER
 from mqtt_bridge.settings.row import SECRET_FILE, Row
 from mqtt_bridge.settings.sources import Report, Sources
-from mqtt_bridge.settings.table import FAMILIES, KEYS, LATER_TOOLSETS, ROWS
+from mqtt_bridge.settings.table import FAMILIES, KEYS
 
 _OURS = FAMILIES | {"PVE_", "PBS_"}
 _NEAR = 0.86  # below it, a similar key is more likely someone else's
@@ -45,9 +45,6 @@ def unavailable(sources: Sources) -> tuple[str, ...]:
         if row and given.text and not (row.shared and given.origin == "environment") and _asks(row, given.text):
             verb = "are" if row.part.startswith("the event listeners") else "is"
             sentences[key] = f"{key} is set but {row.part} {verb} not available in this version; it is ignored."
-    toolsets = sources.value(ROWS["MCP_TOOLSETS"]) or ()
-    if missing := [name for name in toolsets if name in LATER_TOOLSETS]:
-        sentences["MCP_TOOLSETS"] = f"MCP_TOOLSETS names {', '.join(missing)}: not available in this version; left out."
     return tuple(sentences[key] for key in sorted(sentences))
 
 

@@ -125,8 +125,8 @@ TOOLS = (
     Tool(
         "generate_terraform",
         "Terraform code of guests",
-        "Terraform code (bpg/proxmox) of guests as they are, with import blocks, without secrets; chosen by vmids, node, "
-        "pool, tag or name.",
+        "Terraform code (bpg/proxmox) of guests as they are, with import blocks, without secrets; chosen by vmids, "
+        "node, pool, tag or name.",
         "iac",
         TerraformRequest,
         TerraformCode,

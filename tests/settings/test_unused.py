@@ -82,8 +82,8 @@ def test_a_secret_file_of_a_later_version_counts_too(given: Loader) -> None:
     assert "APPROVERS_FILE" in given(APPROVERS_FILE="/x").unavailable[0]
 
 
-def test_toolsets_of_a_later_version(given: Loader) -> None:
+def test_every_toolset_of_the_design_is_there(given: Loader) -> None:
     settings = given(MCP_TOOLSETS="core,power,hardware,iac")
-    assert settings.mcp.toolsets == {"core", "power"}
-    assert settings.unavailable == ("MCP_TOOLSETS names hardware, iac: not available in this version; left out.",)
-    assert given(MCP_TOOLSETS="all").unavailable == ()
+    assert settings.mcp.toolsets == {"core", "power", "hardware", "iac"}
+    assert settings.unavailable == ()
+    assert {"hardware", "iac"} <= given(MCP_TOOLSETS="all").mcp.toolsets
