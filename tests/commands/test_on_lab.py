@@ -33,17 +33,17 @@ class Sender:
     bus: Broker
     got: list[Message] = field(default_factory=list)
 
-    async def order(self, command: str, topic: str, **fields: Any) -> dict[str, Any]:
-        return await self.send(asked(command, **fields), topic)
+    async def order(self, command: str, topic: str, *, site: str = "lab", **fields: Any) -> dict[str, Any]:
+        return await self.send(asked(command, **fields), topic, site)
 
-    async def send(self, one: dict[str, Any], topic: str) -> dict[str, Any]:
-        before = len(self.answers(one["id"]))
-        await self.bus.publish(f"proxmox/lab/{topic}/command", json.dumps(one).encode())
-        await until(lambda: len(self.answers(one["id"])) > before, why=lambda: self.got)
-        return self.answers(one["id"])[before]
+    async def send(self, one: dict[str, Any], topic: str, site: str = "lab") -> dict[str, Any]:
+        before = len(self.answers(one["id"], site))
+        await self.bus.publish(f"proxmox/{site}/{topic}/command", json.dumps(one).encode())
+        await until(lambda: len(self.answers(one["id"], site)) > before, why=lambda: self.got)
+        return self.answers(one["id"], site)[before]
 
-    def answers(self, identity: str) -> list[dict[str, Any]]:
-        return [json.loads(m.payload) for m in self.got if m.topic == f"proxmox/lab/result/{identity}"]
+    def answers(self, identity: str, site: str = "lab") -> list[dict[str, Any]]:
+        return [json.loads(m.payload) for m in self.got if m.topic == f"proxmox/{site}/result/{identity}"]
 
 
 @pytest.fixture
@@ -246,3 +246,19 @@ async def test_killed_in_the_middle_it_is_not_done_again(mosquitto: Mosquitto, s
 async def listens(mosquitto: Mosquitto, times: int) -> None:
     """Until its subscription to the command topics was granted so often."""
     await until(lambda: mosquitto.log.count("Sending SUBACK to proxmox-mcp-commands-") >= times, 60)
+
+
+async def test_what_is_kept_of_guests(lab: Lab, bridge: Started, sender: Sender) -> None:
+    vmid, store = pick(lab, running=True), lab.world.pbs["pbs1"].datastores["main"]
+    async with bridge(MQTT_COMMANDS="true"):
+        snapshot = await sender.order("snapshot", f"guest/{vmid}", args={"name": "over-mqtt"})
+        assert (snapshot["ok"], snapshot["status"], snapshot["details"]) == (True, "done", {"snapshot": "over-mqtt"})
+        assert "over-mqtt" in {one.name for one in lab.guest(vmid).snapshots}
+        backup = await sender.order("backup", f"guest/{vmid}", args={"storage": "nas"})
+        assert backup["ok"], backup
+        assert backup["details"]["volume"] in {volume.volid for volume in lab.world.storages["nas"].on("")}
+        back = await sender.order("rollback", f"guest/{vmid}", args={"name": "over-mqtt"})
+        assert (back["refused"], "MQTT_ALLOW=destroy" in back["hint"]) == ("policy", True)
+        verified = await sender.order("verify", "datastore/main", site="pbs1", args={"group": f"vm/{vmid}"})
+        assert (verified["ok"], verified["action"], verified["site"]) == (True, "datastore.verify", "pbs1"), verified
+        assert {one.verified for one in store.snapshots if one.ident == str(vmid)} == {"ok"}
