@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _looking(commands)
     _quieting(commands)
     _tokens(commands)
+    _setting_up(commands)
     _deciding(commands)
     _trying(commands)
     return top
@@ -219,6 +220,39 @@ def _tokens(commands: Commands) -> None:
     listing = actions.add_parser("list", help="those there are, without what opens anything")
     listing.add_argument("--json", action="store_true", help="print them for machines")
     actions.add_parser("remove", help="take one out").add_argument("name", help="whose")
+
+
+def _setting_up(commands: Commands) -> None:
+    setup = _add(
+        commands,
+        "setup",
+        "proxmox_mcp.setup.token:token",
+        "print what to run in Proxmox for a fitting user, role and token",
+        "Each path gets exactly the privileges that what is switched on needs (levels, toolsets, tokens, commands,\n"
+        "listeners), or --level and --toolsets. Nothing is run and nobody is asked.",
+        "  proxmox-mcp setup token\n"
+        "  proxmox-mcp setup token --pve --level read --lean\n"
+        "  proxmox-mcp setup token --pbs --level operate --json\n"
+        "  proxmox-mcp setup token --update        after more was switched on: the roles as they should be now",
+    )
+    kinds = setup.add_subparsers(dest="what", metavar="token", required=True, parser_class=_Parser)
+    token = kinds.add_parser("token", help="a user, its roles and an API token")
+    product = token.add_mutually_exclusive_group()
+    product.add_argument("--pve", action="store_true", help="for Proxmox VE only")
+    product.add_argument("--pbs", action="store_true", help="for Backup Server only")
+    token.add_argument("--site", help="only for this site of the settings")
+    token.add_argument("--user", metavar="NAME@REALM", help="whose token (default proxmox-mcp@pve, proxmox-mcp@pbs)")
+    token.add_argument("--name", default="mqtt", help="of the token (default mqtt)")
+    token.add_argument("--level", choices=LEVELS, help="what it shall be able to do (default: what the settings allow)")
+    token.add_argument("--toolsets", metavar="LIST", help="for these sets of tools (default: those of the settings)")
+    token.add_argument(
+        "--lean", action="store_true", help="leave out reads that Proxmox grants only with more (backups on storages)"
+    )
+    token.add_argument(
+        "--updates", action="store_true", help="with Sys.Modify on /nodes, which pending updates are read with"
+    )
+    token.add_argument("--update", action="store_true", help="user and token exist: only their roles")
+    token.add_argument("--json", action="store_true", help="print it for machines")
 
 
 def _deciding(commands: Commands) -> None:

@@ -109,6 +109,10 @@ class Access:
             self._cache[key] = self._compute(who, path)
         return self._cache[key]
 
+    def inherited(self, who: Identity, path: str) -> frozenset[str]:
+        """Those that hold below a path too, where no rule says otherwise."""
+        return self.privileges(who, f"{path.rstrip('/')}/~")
+
     def _compute(self, who: Identity, path: str) -> frozenset[str]:
         users = self._granted(who.user, path)
         if not who.token:

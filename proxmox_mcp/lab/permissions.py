@@ -62,13 +62,22 @@ def _userid_group(rights: Rights, check: list[Any], values: Mapping[str, Any]) -
         raise refused()
 
 
+def _perm_modify(rights: Rights, check: list[Any], values: Mapping[str, Any]) -> None:
+    """Rules of a path are changed by who has Permissions.Modify there."""
+    need(rights, fill(check[1], values), ["Permissions.Modify"])
+
+
 def _userid_param(rights: Rights, check: list[Any], values: Mapping[str, Any]) -> None:
+    if check[1] == "Realm.AllocateUser":
+        need(rights, f"/access/realm/{str(values.get('userid', '')).partition('@')[2]}", ["Realm.AllocateUser"])
+        return
     if check[1] != "self" or getattr(rights, "user", None) != values.get("userid") or getattr(rights, "token", ""):
         raise refused()
 
 
 _KINDS: dict[str, Callable[[Rights, list[Any], Mapping[str, Any]], None]] = {
     "perm": _perm,
+    "perm-modify": _perm_modify,
     "and": _and,
     "or": _or,
     "userid-group": _userid_group,

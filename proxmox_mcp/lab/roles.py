@@ -120,6 +120,12 @@ PBS_ROLES: dict[str, frozenset[str]] = {
     "Audit": _PBS_AUDIT,
     "NoAccess": frozenset(),
     "DatastoreAudit": frozenset({"Datastore.Audit"}),
-    "DatastoreReader": frozenset({"Datastore.Audit", "Datastore.Read"}),
+    "DatastoreReader": frozenset({"Datastore.Audit", "Datastore.Read", "Datastore.Verify"}),
     "DatastoreBackup": frozenset({"Datastore.Backup"}),
+    "DatastorePowerUser": frozenset({"Datastore.Backup", "Datastore.Prune"}),
+    "DatastoreAdmin": frozenset(
+        f"Datastore.{name}" for name in ("Audit", "Modify", "Read", "Verify", "Backup", "Prune")
+    ),
+    "RemoteAudit": frozenset({"Remote.Audit"}),
+    "RemoteSyncOperator": frozenset({"Remote.Audit", "Remote.Read"}),
 }

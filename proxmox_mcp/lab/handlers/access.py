@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from proxmox_mcp.lab import resources
-from proxmox_mcp.lab.access import Identity
+from proxmox_mcp.lab.access import Acl, Identity, User
 from proxmox_mcp.lab.call import Call, Route
 from proxmox_mcp.lab.errors import ApiError, bad_parameters, refused
-from proxmox_mcp.lab.roles import CUSTOM_ROLES
+from proxmox_mcp.lab.roles import PVE_ROLES
 
 if TYPE_CHECKING:
-    from proxmox_mcp.lab.access import Acl, Token
+    from proxmox_mcp.lab.access import Token
 
 _TOP = ("/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms")
 
@@ -35,7 +35,7 @@ def users(call: Call) -> list[dict[str, Any]]:
 
 def roles(call: Call) -> list[dict[str, Any]]:
     return [
-        {"roleid": name, "privs": ",".join(sorted(privileges)), "special": int(name not in CUSTOM_ROLES)}
+        {"roleid": name, "privs": ",".join(sorted(privileges)), "special": int(name in PVE_ROLES)}
         for name, privileges in call.world.access.roles.items()
     ]
 
@@ -63,7 +63,8 @@ def permissions(call: Call) -> dict[str, dict[str, int]]:
     found = {}
     for path in [call.params["path"]] if "path" in call.params else _paths(call):
         if held := access.privileges(who, path):
-            found[path] = dict.fromkeys(sorted(held), 1)
+            below = access.inherited(who, path)
+            found[path] = {privilege: int(privilege in below) for privilege in sorted(held)}
     return found
 
 
@@ -143,14 +144,85 @@ def one_pool(call: Call) -> dict[str, Any]:
     return {"comment": pool.comment, "members": _members(call, pool.name)}
 
 
+def add_user(call: Call) -> None:
+    access, userid = call.world.access, call.params["userid"]
+    if userid in access.users:
+        raise ApiError(500, f"create user failed: user '{userid}' already exists")
+    access.users[userid] = User(userid, email=call.params.get("email", ""))
+    access.forget()
+
+
+def add_token(call: Call) -> dict[str, Any]:
+    """The value is in this answer and nowhere else."""
+    access, user, name = call.world.access, call.params["userid"], call.params["tokenid"]
+    if user not in access.users:
+        raise ApiError(500, f"no such user ('{user}')")
+    if f"{user}!{name}" in access.tokens:
+        raise bad_parameters({"tokenid": "Token already exists."})
+    made = access.add_token(call.world.rng, user, name, privsep=bool(call.params.get("privsep", 1)))
+    access.forget()
+    info = {"privsep": str(int(made.privsep))}
+    return {"full-tokenid": made.full, "info": info, "value": made.value}
+
+
+def add_role(call: Call) -> None:
+    if call.params["roleid"] in call.world.access.roles:
+        raise ApiError(500, f"role '{call.params['roleid']}' already exists")
+    _write_role(call)
+
+
+def change_role(call: Call) -> None:
+    if call.params["roleid"] not in call.world.access.roles:
+        raise ApiError(500, f"role '{call.params['roleid']}' does not exist")
+    _write_role(call)
+
+
+def _write_role(call: Call) -> None:
+    access, name = call.world.access, call.params["roleid"]
+    if name in PVE_ROLES:
+        raise ApiError(500, f"auto-generated role '{name}' cannot be modified")
+    given = _listed(call.params.get("privs"))
+    for privilege in given:
+        if privilege not in access.everything:
+            raise ApiError(500, f"invalid privilege '{privilege}'")
+    before = access.roles.get(name, frozenset()) if call.params.get("append") else frozenset()
+    access.roles = {**access.roles, name: before | frozenset(given)}
+    access.forget()
+
+
+def change_acl(call: Call) -> None:
+    access, path = call.world.access, call.params["path"]
+    owners = [(kind, who) for kind in ("user", "group", "token") for who in _listed(call.params.get(f"{kind}s"))]
+    for kind, who in owners:
+        if (kind == "user" and who not in access.users) or (kind == "token" and who not in access.tokens):
+            raise ApiError(500, f"no such {kind} '{who}'")
+        for role in _listed(call.params["roles"]):
+            if role not in access.roles:
+                raise ApiError(500, f"role '{role}' does not exist")
+            same = [r for r in access.acls if (r.path, r.kind, r.who, r.role) == (path, kind, who, role)]
+            access.acls = [rule for rule in access.acls if rule not in same]
+            if not call.params.get("delete"):
+                access.acls.append(Acl(path, kind, who, role, bool(call.params.get("propagate", 1))))
+    access.forget()
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part for part in (text or "").replace(";", ",").replace(" ", ",").split(",") if part]
+
+
 ROUTES: tuple[Route, ...] = (
     ("GET", "/access/users", users),
+    ("POST", "/access/users", add_user),
     ("GET", "/access/roles", roles),
+    ("POST", "/access/roles", add_role),
+    ("PUT", "/access/roles/{roleid}", change_role),
     ("GET", "/access/acl", acl),
+    ("PUT", "/access/acl", change_acl),
     ("GET", "/access/permissions", permissions),
     ("GET", "/access/domains", domains),
     ("GET", "/access/users/{userid}/token", tokens),
     ("GET", "/access/users/{userid}/token/{tokenid}", token),
+    ("POST", "/access/users/{userid}/token/{tokenid}", add_token),
     ("GET", "/pools", pools),
     ("GET", "/pools/{poolid}", one_pool),
 )

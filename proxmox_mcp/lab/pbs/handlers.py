@@ -8,7 +8,7 @@ from proxmox_mcp.lab import figures
 from proxmox_mcp.lab.catalog import PBS_UPDATES
 from proxmox_mcp.lab.push.routes import routes
 
-from . import jobs, past, prune, stores, worker
+from . import accounts, jobs, past, prune, stores, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +167,9 @@ _ROWS: tuple[tuple[str, str, Callable[[Call], Any]], ...] = (
     *(("POST", f"/admin/{kind}/{{id}}/run", jobs.run_job(kind)) for kind in jobs.WORKERS),
     ("GET", "/access/permissions", permissions),
     ("GET", "/access/users", users),
+    ("POST", "/access/users", accounts.add_user),
+    ("POST", "/access/users/{userid}/token/{token-name}", accounts.add_token),
+    ("PUT", "/access/acl", accounts.change_acl),
     ("GET", "/access/domains", domains),
     ("GET", f"{_NOTIFICATIONS}/matcher-field-values", notification_values),
     *routes(_NOTIFICATIONS, bool, _FIELDS),
