@@ -5,6 +5,7 @@ nobody here: the policy refuses to change a guest with such a tag, and the flag 
 """
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -30,6 +31,7 @@ from mqtt_bridge.model import GuestType
 from mqtt_bridge.proxmox.rows import split_list
 from mqtt_bridge.targets import GuestRef, GuestTarget, Touched
 
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,6})?")
 Order = Annotated[Int, Field(ge=0, le=1_000_000)]
 Limit = Annotated[float, Field(ge=0, le=128, strict=False)]
 
@@ -180,7 +182,14 @@ def same(key: str, there: Any, wanted: Any) -> bool:
     """Proxmox gives numbers as numbers or as text, and sorts tags."""
     if key == "tags":
         return {t.casefold() for t in split_list(there)} == {t.casefold() for t in split_list(wanted)}
-    return there is not None and str(there).rstrip("\n") == str(wanted).rstrip("\n")
+    if there is None:
+        return False
+    return _comparable(there) == _comparable(wanted)
+
+
+def _comparable(value: Any) -> float | str:
+    text = str(value).rstrip("\n")
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 async def see(wanted: Mapping[str, Any], gone: tuple[str, ...], plan: Plan, outcome: Outcome) -> Seen:
