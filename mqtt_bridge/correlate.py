@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from mqtt_bridge.account import Account, Key, account_of
 from mqtt_bridge.happening import Happening
 from mqtt_bridge.model import Event
-from mqtt_bridge.severity import Trust
+from mqtt_bridge.severity import TRUSTS, Trust
 
-TRUSTS: tuple[Trust, ...] = ("api", "authenticated", "unauthenticated")
 HAPPENINGS = 4096  # in each book
 INDEXED = 50_000  # keys in each book: a job has one for each of its guests
 PER_KEY = 16  # happenings on one target that are told apart

@@ -11,7 +11,6 @@ from functools import partial
 
 from mqtt_bridge import backup_digest, deliveries, incident_book, incidents, maintenance, notices, silences
 from mqtt_bridge.account import seconds
-from mqtt_bridge.correlate import TRUSTS
 from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.incidents import Incident, Timing, Word
 from mqtt_bridge.model import Event, GuestState
@@ -21,6 +20,7 @@ from mqtt_bridge.posting import Circumstance, Posting
 from mqtt_bridge.problems import Subject, folds_into_node, loses_node, subject_of
 from mqtt_bridge.routing import minutes, next_time, zone
 from mqtt_bridge.settings.notifying import NotifySettings
+from mqtt_bridge.severity import TRUSTS
 
 AHEAD = 3600.0  # seconds; no attempt is planned later than that, but by a clock that was wrong
 SEEN = 14 * 86400.0  # seconds that an event is remembered as decided on

