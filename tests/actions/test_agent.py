@@ -143,8 +143,10 @@ async def test_an_approval_shows_the_program_alone_and_holds_for_these_arguments
     async with Approvals(bench.folder, SETTINGS) as approvals:
         actions = bench.actions(PermissionSettings(mcp_allow="exec"), approvals=approvals)
 
-        async def order(*argv: str, **more: str) -> ActionResult:
-            return await actions.perform(AGENT, "guest.exec", GuestRef(VM), args={"argv": list(argv)}, **more)
+        async def order(*argv: str, approval: str | None = None) -> ActionResult:
+            return await actions.perform(
+                AGENT, "guest.exec", GuestRef(VM), args={"argv": list(argv)}, approval=approval
+            )
 
         asked = await order("/bin/sh", "-c", HIDDEN)
         assert (asked.status, asked.approval is not None) == ("approval_required", True)

@@ -33,7 +33,7 @@ async def test_the_reader_reads_and_cannot_write(tmp_path: Path) -> None:
             await writing.publish("proxmox/lab/state", b"online", retain=True)
             with pytest.raises(BrokerRefusedError, match="Not authorized"):
                 await reading.publish("proxmox/lab/state", b"forged", qos=1, retain=True)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while not got:
                     await asyncio.sleep(0.01)
             assert {m.payload for m in got} == {b"online"}

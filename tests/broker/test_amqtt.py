@@ -38,7 +38,7 @@ async def test_a_socket_without_a_connect_is_hung_up(amqtt: BrokerOptions, monke
     for beginning in (b"", b"\x10\x20\x00"):
         reader, writer = await asyncio.open_connection(amqtt.host, amqtt.port)
         writer.write(beginning)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(15):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
         writer.close()
@@ -49,11 +49,11 @@ async def test_huge_messages_are_not_read(amqtt: BrokerOptions) -> None:
     writer.write(_connect_packet(amqtt, keepalive=60))
     assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
     writer.write(b"\x30\x80\x80\x80\x19" + b"\x00\x01t")  # PUBLISH, 50 MB announced
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
     writer.close()
-    async with Broker(amqtt) as bus, asyncio.timeout(5):
+    async with Broker(amqtt) as bus, asyncio.timeout(15):
         await bus.wait_connected()
         await bus.publish("t", b"x" * 900_000)
 
@@ -67,7 +67,7 @@ async def test_a_client_that_falls_silent_is_lost_and_its_will_is_sent(amqtt: Br
             await frozen.wait_connected()
             assert frozen._link
             frozen._link._client._send_pingreq = lambda: 0  # type: ignore[method-assign, assignment, return-value]
-            assert [m.payload for m in await inbox.has(1, 6)] == [b"offline"]
+            assert [m.payload for m in await inbox.has(1)] == [b"offline"]
 
 
 async def test_a_reader_that_stops_reading_does_not_hold_up_the_others(amqtt: BrokerOptions) -> None:

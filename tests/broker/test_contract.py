@@ -148,7 +148,7 @@ async def test_messages_are_delivered_in_the_loops_thread(hub: Hub) -> None:
         await bus.wait_connected()
         await bus.subscribe(["x"])
         await bus.publish("x", b"1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await seen.wait()
     assert threads == {threading.get_ident()}
 

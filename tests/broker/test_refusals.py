@@ -78,7 +78,7 @@ async def test_a_refused_subscription_names_its_filter() -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         options = BrokerOptions("127.0.0.1", server.sockets[0].getsockname()[1], protocol="3.1.1")
-        async with Broker(options) as bus, asyncio.timeout(5):
+        async with Broker(options) as bus, asyncio.timeout(15):
             await bus.wait_connected()
             with pytest.raises(BrokerRefusedError, match="subscription to not/fine") as caught:
                 await bus.subscribe(["fine", "not/fine"])
@@ -129,7 +129,7 @@ async def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(mosquitto: Mosquitt
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         options = BrokerOptions("127.0.0.1", server.sockets[0].getsockname()[1])
         async with Broker(options) as bus:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 await bus.wait_connected()
             assert bus.protocol == "3.1.1"
             assert levels == [5, 4]
@@ -217,7 +217,7 @@ async def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     async with Mosquitto(tmp_path / "tls", listener=lines) as mosquitto:
         options = replace(mosquitto.options, tls=True)
         good = replace(options, ca_file=cert, cert_file=cert, key_file=key)
-        async with Broker(good) as bus, asyncio.timeout(5):
+        async with Broker(good) as bus, asyncio.timeout(15):
             await bus.wait_connected()
             await bus.publish("t", b"x")
         error = await _failure(options)

@@ -79,7 +79,7 @@ class Client:
     async def listens(self, host: str, *, yes: bool = True) -> None:
         """Wait until a host's API server listens, or no longer does."""
         server = (self.lab.hosts | self.lab.pbs_hosts)[host]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while server.listening != yes:
                 await asyncio.sleep(0.01)
 

@@ -55,7 +55,7 @@ async def test_ha_guests_of_a_lost_node_start_elsewhere(make_lab: MakeLab) -> No
     old = api.lab.guest(vmid).node
     api.lab.fault("node-down", old)
     entry = next(name for name, host in api.lab.hosts.items() if name != old and host.listening)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         while api.lab.guest(vmid).node == old or not api.lab.guest(vmid).running:
             await asyncio.sleep(0.01)
     rows = await api.get("/cluster/resources", host=entry, type="vm")
@@ -108,12 +108,12 @@ async def test_root_s_daemon_down(api: Client) -> None:
 
 
 async def test_open_connections_are_cut_when_a_host_goes_down(api: Client) -> None:
-    api.lab.fault("api-latency", 2000)
+    api.lab.fault("api-latency", 60_000)
     asking = asyncio.create_task(api("GET", "/version", host="pve2"))
     await asyncio.sleep(0.1)
     api.lab.fault("host-down", "pve2")
     with pytest.raises(aiohttp.ClientConnectionError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(15):
             await asking
 
 
@@ -191,7 +191,7 @@ async def test_node_reboots_and_comes_back(make_lab: MakeLab) -> None:
     api = await make_lab(speed=40)
     answer = await api("POST", "/nodes/pve3/status", command="reboot")
     assert (answer.status, answer.data) == (200, None)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         while api.lab.world.nodes["pve3"].online:
             await asyncio.sleep(0.01)
         while not api.lab.world.nodes["pve3"].online:
@@ -206,7 +206,7 @@ async def test_node_reboots_and_comes_back(make_lab: MakeLab) -> None:
 async def test_wake_on_lan(api: Client) -> None:
     api.lab.fault("node-down", "pve3")
     assert re.fullmatch(r"[0-9a-f:]{17}", (await api("POST", "/nodes/pve3/wakeonlan")).data)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         while not api.lab.world.nodes["pve3"].online:
             await asyncio.sleep(0.01)
 

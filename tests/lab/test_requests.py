@@ -123,6 +123,6 @@ async def test_realms_are_told_without_a_login(api: Client) -> None:
 async def test_a_lively_lab_runs_tasks_by_itself(make_lab: MakeLab) -> None:
     api = await make_lab(lively=True, speed=500)
     before = api.lab.world.tasks.counter
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while api.lab.world.tasks.counter < before + 3:
             await asyncio.sleep(0.02)

@@ -79,8 +79,8 @@ async def test_one_in_a_datastore_is_deleted_as_it_is_listed(client: Client, lab
     [
         ({"job": "verify"}, "datastore.verify"),
         ({"job": "verify", "job_id": "v-main"}, "datastore.verify"),
-        ({"job": "prune", "keep_last": 1}, "datastore.prune"),
-        ({"job": "prune", "group": f"vm/{VM}", "keep_last": 1}, "datastore.prune"),
+        ({"job": "prune", "keep": {"last": 1}}, "datastore.prune"),
+        ({"job": "prune", "group": f"vm/{VM}", "keep": {"last": 1}}, "datastore.prune"),
         ({"job": "gc"}, "datastore.gc"),
         ({"job": "sync", "datastore": "archive"}, "datastore.sync"),
     ],
@@ -92,7 +92,7 @@ async def test_jobs_of_a_datastore(client: Client, arguments: dict[str, Any], ac
 
 async def test_a_prune_is_shown_before(client: Client, lab: Lab) -> None:
     before = list(lab.world.pbs["pbs1"].datastores["main"].snapshots)
-    dry = await ask(client, "run_datastore_job", datastore="main", job="prune", keep_last=1, dry_run=True)
+    dry = await ask(client, "run_datastore_job", datastore="main", job="prune", keep={"last": 1}, dry_run=True)
     assert "It removes" in dry["before"][0]
     assert lab.world.pbs["pbs1"].datastores["main"].snapshots == before
 
@@ -105,7 +105,7 @@ async def test_a_prune_is_shown_before(client: Client, lab: Lab) -> None:
         ("restore_backup", {"volume": "/var/lib/vz/dump/x.vma"}, "never a path"),
         ("delete_backup", {"volume": "nas:iso/debian-13.1.0-amd64-netinst.iso"}, "never a path"),
         ("run_datastore_job", {"datastore": "main", "job": "prune"}, "has to say what it keeps"),
-        ("run_datastore_job", {"datastore": "main", "job": "gc", "keep_last": 1}, "has no argument keep_last"),
+        ("run_datastore_job", {"datastore": "main", "job": "gc", "keep": {"last": 1}}, "has no argument keep_last"),
         ("run_datastore_job", {"datastore": "other", "job": "gc"}, "There are: main, archive"),
     ],
 )
@@ -122,6 +122,6 @@ async def test_the_policy(lab: Lab, tmp_path: Path) -> None:
         assert (await ask(client, "create_backup", vmid=VM))["ok"]
         assert "protected" in await refused(client, "create_backup", vmid=VM, mode="stop")
         assert (await ask(client, "run_datastore_job", datastore="main", job="verify"))["ok"]
-        for job, more in (("gc", {}), ("prune", {"keep_last": 1})):
+        for job, more in (("gc", {}), ("prune", {"keep": {"last": 1}})):
             said = await refused(client, "run_datastore_job", datastore="main", job=job, **more)
             assert "MCP_ALLOW=destroy" in said

@@ -15,7 +15,7 @@ from tests.support.site import METRICS, Site
 
 
 async def filled(mirror: Mirror) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await mirror.filled.wait()
 
 

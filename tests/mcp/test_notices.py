@@ -26,7 +26,7 @@ async def change(site: Site) -> None:
 async def test_a_modern_client_listens(server: ProxmoxServer, site: Site) -> None:
     async with held(Client(server, mode="auto")) as client, held(client.listen(resource_subscriptions=[URI])) as events:
         await change(site)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert await anext(aiter(events)) == ResourceUpdated(uri=URI)
 
 

@@ -104,7 +104,7 @@ async def test_standard_output_carries_nothing_but_the_protocol(tmp_path: Path, 
     seen = [json.loads(await process.stdout.readline()) for _ in range(2)]
     assert [message["id"] for message in seen] == [1, 2]
     process.stdin.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         rest = await process.stdout.read()
         assert await process.wait() == 0
     assert rest == b""

@@ -154,7 +154,7 @@ async def test_a_host_that_goes_away(lab: Lab) -> None:
         await asyncio.sleep(0.05)
         started = time.monotonic()
         await api.get("cluster", "resources", purpose="poll")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         assert api.endpoint != first
 
 
@@ -175,7 +175,7 @@ async def test_a_node_that_hangs(lab: Lab) -> None:
             await api.get("nodes", "pve2", "status")
         started = time.monotonic()
         await api.get("cluster", "resources")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
 
 
 async def test_the_whole_api_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,10 +187,10 @@ async def test_the_whole_api_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
             with pytest.raises(UnreachableError, match="None of the 3 hosts"):
                 await api.get("version", purpose="poll")
         assert {each.state for each in api.hosts} <= {"open", "half-open"}
-        started = time.monotonic()
+        before = [each.calls for each in api.hosts]
         with pytest.raises(UnreachableError, match="left alone"):
             await api.get("version", purpose="poll")
-        assert time.monotonic() - started < 0.5
+        assert [each.calls for each in api.hosts] == before
         lab.fault("api-hang", "off")
 
 

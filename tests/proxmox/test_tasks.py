@@ -105,7 +105,7 @@ async def test_time_is_up(start: StartHost, client: StartClient) -> None:
     started = time.monotonic()
     outcome = await api.wait_task(UPID, timeout=0.5)
     assert (outcome.finished, outcome.ok, outcome.exitstatus) == (False, False, None)
-    assert 0.5 <= time.monotonic() - started < 2
+    assert 0.5 <= time.monotonic() - started < 10
     assert len(host.requests) < 6
 
 

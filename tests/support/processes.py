@@ -92,8 +92,8 @@ class Command:
         await until(lambda: not self.running, seconds, lambda: f"{self.words} still runs\n{self.err[-3000:]}")
         return int(self.process.returncode)
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 5.0) -> int:
-        """Ask it to end; no more than the five seconds that it promises."""
+    async def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 15.0) -> int:
+        """Ask it to end. It promises five seconds, of a machine that does nothing else."""
         self.send(number)
         return await self.ended(seconds)
 

@@ -51,7 +51,7 @@ class Watched:
     def guest(self, vmid: int) -> Any:
         return self.get("guest", vmid=vmid)
 
-    async def until(self, what: Callable[[], object], seconds: float = 5.0) -> None:
+    async def until(self, what: Callable[[], object], seconds: float = 20.0) -> None:
         async with asyncio.timeout(seconds):
             while not what():
                 await asyncio.sleep(0.02)
