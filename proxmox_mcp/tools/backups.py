@@ -15,10 +15,10 @@ class CreateOrder(Timing):
     """What to back up, and how."""
 
     vmid: Vmid
-    storage: str | None = Field(default=None, description="default: a Backup Server, else a shared one, else any")
-    mode: Literal["snapshot", "suspend", "stop"] | None = Field(default=None, description="default snapshot")
-    compress: Literal["none", "zstd", "gzip", "lzo"] | None = Field(default=None, description="default zstd")
-    notes: str | None = Field(default=None, description="may hold {{guestname}}, {{vmid}}, {{node}}")
+    storage: str | None = Field(default=None, description="default: a Backup Server's, else the first")
+    mode: Literal["snapshot", "suspend", "stop"] | None = None
+    compress: Literal["none", "zstd", "gzip", "lzo"] | None = None
+    notes: str | None = Field(default=None, description="{{guestname}} is filled in")
     protected: bool | None = None
     node: NodeArgument = None
     site: SiteArgument = None
@@ -28,13 +28,13 @@ class RestoreOrder(Timing):
     """Which backup to restore, and as what."""
 
     volume: str = Field(description=VOLUME)
-    vmid: Vmid | None = Field(default=None, description="default: the next free one")
-    overwrite: bool | None = Field(default=None, description="destroy the guest `vmid` and restore in its place")
-    node: str | None = Field(default=None, description="where it goes")
-    storage: str | None = Field(default=None, description="for its disks; default: where they were")
+    vmid: Vmid | None = Field(default=None, description="default: next free")
+    overwrite: bool | None = Field(default=None, description="destroy guest `vmid` for it")
+    node: str | None = Field(default=None, description="target")
+    storage: str | None = Field(default=None, description="for its disks")
     name: str | None = None
     pool: str | None = None
-    unique: bool | None = Field(default=None, description="new MAC addresses; default: if the original exists")
+    unique: bool | None = Field(default=None, description="new MACs")
     start: bool | None = None
     site: SiteArgument = None
 
@@ -43,8 +43,8 @@ class DeleteOrder(Timing):
     """Which backup to delete."""
 
     volume: str = Field(description=VOLUME)
-    datastore: str | None = Field(default=None, description="for type/id/time in a Backup Server's datastore")
-    namespace: str | None = Field(default=None, description="in the datastore")
+    datastore: str | None = Field(default=None, description="where volume is type/id/time")
+    namespace: str | None = None
     node: NodeArgument = None
     site: SiteArgument = None
 
@@ -79,7 +79,7 @@ TOOLS = (
     Tool(
         "create_backup",
         "Back up a guest",
-        "Back up a VM or container now; older backups stay. `stop` and `suspend` take it down meanwhile.",
+        "Older backups stay. Modes stop and suspend take it down meanwhile.",
         "backups",
         CreateOrder,
         ControlAnswer,
@@ -90,7 +90,7 @@ TOOLS = (
     Tool(
         "restore_backup",
         "Restore a backup",
-        "Make a guest from a backup: a new one, or with `overwrite` in the place of a stopped one, which is destroyed.",
+        "As a new guest, or with `overwrite` over a stopped one, which is destroyed.",
         "backups",
         RestoreOrder,
         ControlAnswer,
@@ -102,7 +102,7 @@ TOOLS = (
     Tool(
         "delete_backup",
         "Delete a backup",
-        "Delete one backup from a storage or a Backup Server's datastore. Protected ones stay.",
+        "On a storage or in a Backup Server's datastore. Protected ones stay.",
         "backups",
         DeleteOrder,
         ControlAnswer,

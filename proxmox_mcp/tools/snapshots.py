@@ -20,9 +20,9 @@ class _Order(Timing):
 class CreateOrder(_Order):
     """Which snapshot to make."""
 
-    name: str | None = Field(default=None, description="from the time if not given")
+    name: str | None = Field(default=None, description="default: from the time")
     description: str | None = None
-    vmstate: bool | None = Field(default=None, description="with the memory of a running VM")
+    vmstate: bool | None = Field(default=None, description="with memory")
 
 
 class RollbackOrder(_Order):
@@ -57,7 +57,7 @@ TOOLS = (
     Tool(
         "create_snapshot",
         "Make a snapshot",
-        "Snapshot a VM or container. If a disk's storage cannot, the answer names it.",
+        "Snapshot a VM or container.",
         "snapshots",
         CreateOrder,
         ControlAnswer,
@@ -68,7 +68,7 @@ TOOLS = (
     Tool(
         "rollback_snapshot",
         "Go back to a snapshot",
-        "Put a guest back to a snapshot: what was written since is lost, and a running guest is stopped.",
+        "What was written since is lost; a running guest is stopped.",
         "snapshots",
         RollbackOrder,
         ControlAnswer,
@@ -80,7 +80,7 @@ TOOLS = (
     Tool(
         "delete_snapshot",
         "Delete a snapshot",
-        "Delete a snapshot of a guest, which itself stays as it is.",
+        "The guest stays as it is.",
         "snapshots",
         DeleteOrder,
         ControlAnswer,
