@@ -16,6 +16,7 @@ from mqtt_bridge.actions.locks import lock_hint, locked
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.actions.row import Action, ActionError, Args, Bool, Privilege, Text, Word
+from mqtt_bridge.actions.volumes import foreign
 from mqtt_bridge.model import utc
 from mqtt_bridge.proxmox.segments import Volume
 from mqtt_bridge.targets import BackupTarget, GuestRef, GuestTarget, StorageRef, StorageTarget, Touched
@@ -61,7 +62,11 @@ async def _plan_create(reading: Reading, ref: GuestRef, args: CreateArgs) -> Pla
         api,
         guest,
         (Step("POST", ("nodes", guest.node, "vzdump"), _vzdump(guest, place, args)),),
-        (Touched(guest, "write" if stopping else "read"), Touched(place, "write")),
+        (
+            Touched(guest, "write" if stopping else "read"),
+            Touched(place, "write"),
+            *await foreign(reading, guest, "read"),
+        ),
         functools.partial(_see_created, reading, place, frozenset(str(row["volid"]) for row in before)),
         args,
         takes_down=stopping,

@@ -10,6 +10,7 @@ from mqtt_bridge.actions.locks import lock_hint, locked
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.actions.row import Action, ActionError, Args, Bool, NoArgs, Privilege
+from mqtt_bridge.actions.volumes import foreign
 from mqtt_bridge.errors import ForbiddenError
 from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.proxmox.lookup import find_guest
@@ -31,7 +32,7 @@ async def _plan_template(reading: Reading, ref: GuestRef, args: NoArgs) -> Plan:
         reading.api(guest.site),
         guest,
         (Step("POST", ("nodes", guest.node, guest.type, guest.vmid, "template"), task=False),),
-        (Touched(guest),),
+        (Touched(guest), *await foreign(reading, guest, "write")),
         _see_template,
         args,
         nothing=nothing,

@@ -11,7 +11,7 @@ from mqtt_bridge.actions.provision_args import Name, NewVmid, NodeName, PoolName
 from mqtt_bridge.actions.provision_new import check_pool
 from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.actions.row import Action, ActionError, Args, Bool, Privilege, Text
-from mqtt_bridge.actions.volumes import storage_for
+from mqtt_bridge.actions.volumes import foreign, storage_for
 from mqtt_bridge.proxmox.lookup import find_guest
 from mqtt_bridge.targets import GuestRef, GuestTarget, NewGuest, NodeRef, NodeTarget, StorageRef, StorageTarget, Touched
 
@@ -51,7 +51,13 @@ async def _plan(reading: Reading, ref: GuestRef, args: CloneArgs) -> Plan:
         reading.api(source.site),
         source,
         (Step("POST", path, _params(source, args, newid, full=full)),),
-        (Touched(source, "read"), Touched(new, "create"), Touched(node, "read"), *(Touched(s) for s in storages)),
+        (
+            Touched(source, "read"),
+            Touched(new, "create"),
+            Touched(node, "read"),
+            *(Touched(s) for s in storages),
+            *await foreign(reading, source, "read"),
+        ),
         _see,
         args,
         problem=await _problem(reading, source, node, storages, args, full=full),

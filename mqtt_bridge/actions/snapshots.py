@@ -17,6 +17,7 @@ from mqtt_bridge.actions.locks import lock_hint, locked
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.actions.row import Action, ActionError, Args, Bool, Privilege, Text
+from mqtt_bridge.actions.volumes import foreign
 from mqtt_bridge.model import utc
 from mqtt_bridge.proxmox.lookup import reread
 from mqtt_bridge.targets import GuestRef, GuestTarget, Touched
@@ -75,7 +76,7 @@ async def _plan_create(reading: Reading, ref: GuestRef, args: CreateArgs) -> Pla
         api,
         guest,
         (Step("POST", (*_path(guest), "snapshot"), params),),
-        (Touched(guest),),
+        (Touched(guest), *await foreign(reading, guest, "write")),
         functools.partial(_see_created, name),
         args,
         problem=_busy(guest, "snapshot")
@@ -135,7 +136,7 @@ async def _plan_rollback(reading: Reading, ref: GuestRef, args: RollbackArgs) ->
         api,
         guest,
         (Step("POST", (*_path(guest), "snapshot", args.name, "rollback"), args.params("name")),),
-        (Touched(guest, "destroy"),),
+        (Touched(guest, "destroy"), *await foreign(reading, guest, "destroy")),
         functools.partial(_see_rolled_back, args.name, starts),
         args,
         problem=problem,
@@ -181,7 +182,7 @@ async def _plan_delete(reading: Reading, ref: GuestRef, args: DeleteArgs) -> Pla
         reading.api(guest.site),
         guest,
         (Step("DELETE", (*_path(guest), "snapshot", args.name)),),
-        (Touched(guest),),
+        (Touched(guest), *await foreign(reading, guest, "write")),
         functools.partial(_see_deleted, args.name),
         args,
         problem=_unknown(guest, known, args.name) or locked(guest),

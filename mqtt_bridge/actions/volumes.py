@@ -10,12 +10,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictStr
 
+from mqtt_bridge.actions.guest_disks import disks
 from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.actions.row import ActionError
-from mqtt_bridge.targets import GuestRef, NodeTarget, Role, StorageRef, StorageTarget, Touched
+from mqtt_bridge.targets import GuestRef, GuestTarget, NewGuest, NodeTarget, Role, StorageRef, StorageTarget, Touched
 
 _VOLID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[^\x00-\x20\x7f,=;\\:]+")
-_OWNER = re.compile(r"(?:^|/)(?:vm|base|subvol|basevol)-(\d+)-|^(\d+)/")
+_OWNER = re.compile(r"(?:^|/)(?:vm|base|subvol|basevol)-(\d+)-[^/]*$|(?:^|/)(\d+)/[^/]*$")
 OWNED = frozenset({"images", "rootdir"})  # contents that belong to a guest
 
 
@@ -41,7 +42,10 @@ class Volume:
 
 
 def owner_of(volid: str) -> int | None:
-    """The guest that a disk's name says it belongs to: `local:100/vm-100-disk-0.qcow2`, `pool:vm-100-disk-0`."""
+    """The guest that a disk's name says it belongs to: `local:100/vm-100-disk-0.qcow2`, `pool:vm-100-disk-0`.
+
+    A linked clone's has its template's before it (`pool:base-9000-disk-0/vm-100-disk-0`): the last one counts.
+    """
     found = _OWNER.search(volid.partition(":")[2])
     return int(found[1] or found[2]) if found else None
 
@@ -79,6 +83,23 @@ async def touched(reading: Reading, volume: Volume, role: Role) -> tuple[Touched
             cure="So it cannot be told whether the rules allow its use: do it in Proxmox itself.",
         )
     return (storage, Touched(await reading.guest(GuestRef(volume.owner, volume.storage.site)), role))
+
+
+async def foreign(reading: Reading, guest: GuestTarget, role: Role) -> tuple[Touched, ...]:
+    """The guests whose volumes another one has in its configuration: what reaches all its disks reaches theirs.
+
+    Of one that is not there only the id is known, so that lists of guests can judge it.
+    """
+    owners = {owner_of(disk.volume) for disk in disks(guest.config, guest.type)} - {None, guest.vmid}
+    there = {int(row["vmid"]) for row in await reading.guest_rows(guest.site)} if owners else set()
+    return tuple(
+        [
+            Touched(await reading.guest(GuestRef(vmid, guest.site)), role)
+            if vmid in there
+            else Touched(NewGuest(guest.site, vmid, guest.type, guest.node), "read")
+            for vmid in sorted(owner for owner in owners if owner)
+        ]
+    )
 
 
 async def storage_for(reading: Reading, node: NodeTarget, wanted: str | None, content: str) -> StorageTarget:

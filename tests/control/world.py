@@ -155,7 +155,10 @@ async def _read(visits: Iterable[Visit]) -> World:
         prepare(lab)
         live = {"lab": client_of(lab), "pbs1": server_of(lab)}
         apis = {name: Frozen(api.site, live=await stack.enter_async_context(api)) for name, api in live.items()}
-        await apis["lab"].get("cluster", "resources", type="vm")
+        for row in await apis["lab"].get("cluster", "resources", type="vm"):
+            path = ("nodes", row["node"], row["type"], row["vmid"])
+            await apis["lab"].get(*path, "status", "current")
+            await apis["lab"].get(*path, "config")
         for visit in visits:
             await visit(apis)
         writes = [r for r in lab.requests if r.method != "GET" and not r.path.endswith("/prune")]
