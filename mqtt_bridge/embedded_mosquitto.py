@@ -36,12 +36,14 @@ MAX_QUEUED = 100_000  # messages for one subscriber; the default of 1000 cuts a 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # Debian keeps it off an ordinary user's PATH
 _AS_ROOT = "Warning: Mosquitto should not be run as root/administrator."
 
-COMMANDS = ("+/guest/+/command", "+/node/+/command", "+/datastore/+/command", "+/command", "+/notify")
+ORDERS = ("+/guest/+/command", "+/node/+/command", "+/datastore/+/command", "+/command")  # may hold secrets
+COMMANDS = (*ORDERS, "+/notify")
 # Who may do what: (role, access, topic); `{base}` is MQTT_BASE_TOPIC. `pattern` holds for every user.
 _ACL: tuple[tuple[str, str, str], ...] = (
     ("bridge", "readwrite", "#"),
     ("bridge", "read", "$SYS/#"),
     ("reader", "read", "{base}/#"),
+    *(("reader", "deny", f"{{base}}/{topic}") for topic in ORDERS),
     ("homeassistant", "read", "{base}/#"),
     ("homeassistant", "readwrite", "homeassistant/#"),
     *(("homeassistant", "write", f"{{base}}/{topic}") for topic in COMMANDS),

@@ -33,6 +33,7 @@ class _Trial:
     findings: list[Finding] = field(default_factory=list)
     seen: list[Message] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    protocol: str = ""
 
     @property
     def topic(self) -> str:
@@ -62,7 +63,7 @@ async def check_broker(settings: Settings, limit: float) -> list[Finding]:
     configured = broker_options(settings.mqtt)
     running = None if configured else statedir.local_owner(settings.general.state_dir)
     if configured is None and running is None:
-        return [_own_broker(settings)]
+        return [_own_broker(settings), *_words(settings, "" if embedded_mosquitto.find() else "3.1.1", "broker")]
     options = configured or (running.options if running else BrokerOptions(host=""))
     base = running.base_topic if running else settings.mqtt.base_topic
     trial = _Trial(options, Topics(base), f"{settings.general.bridge_name}-check-{secrets.token_hex(4)}")
@@ -72,6 +73,7 @@ async def check_broker(settings: Settings, limit: float) -> list[Finding]:
     except TimeoutError:
         trial.note(_next(trial), False, f"no answer within {limit:g} seconds", "It is overloaded or hangs: look at it.")
     _encryption(trial)
+    trial.findings += _words(settings, trial.protocol, f"broker {options.address}")
     tried = {finding.what for finding in trial.findings}
     for what in _STEPS:
         if what not in tried:
@@ -95,6 +97,7 @@ async def _try(trial: _Trial) -> None:
         except BrokerError as error:
             trial.note("connect", False, error.message, error.cure)
             return
+        trial.protocol = broker.protocol or ""
         trial.note("connect", True, f"connected with MQTT {broker.protocol}")
         try:
             await _exchange(trial, broker)
@@ -143,6 +146,15 @@ async def _retained(trial: _Trial, broker: Broker, wildcard: str) -> None:
 def _encryption(trial: _Trial) -> None:
     if trial.options.password and not trial.options.tls and not is_loopback(trial.options.host):
         trial.note("encryption", None, "the password crosses the network unencrypted", "Set MQTT_TLS=true if it can.")
+
+
+def _words(settings: Settings, protocol: str, subject: str) -> list[Finding]:
+    """Who sends commands over MQTT 3.1.1 learns here, not from a refusal, that a word alone is not enough."""
+    if settings.permission.mqtt_allow == "read" or protocol in {"", "5"}:
+        return []
+    detail = "over MQTT 3.1.1 commands are taken as JSON only: a word alone cannot be told from one that was stored"
+    cure = "Send JSON with id and ts (docs/commands.md), or use a broker with MQTT 5 (Mosquitto 2)."
+    return [Finding(subject, "commands", None, detail, cure)]
 
 
 def _own_broker(settings: Settings) -> Finding:

@@ -16,7 +16,7 @@ from typing import Any
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.proxmox import tls
 from mqtt_bridge.proxmox.client import ProxmoxClient
-from mqtt_bridge.settings import Settings
+from mqtt_bridge.settings import LEVELS, Level, PermissionSettings, Settings
 from proxmox_mcp.check import wire
 from proxmox_mcp.check.certificate import check_certificate
 from proxmox_mcp.check.findings import Finding
@@ -179,9 +179,20 @@ def _token_keys(host: Host) -> str:
     return f"It is set by {keys}{inherited}."
 
 
+def _most(permission: PermissionSettings) -> tuple[Level, str]:
+    """The highest level that anybody is given, and the setting that gives it: the token needs the rights for it."""
+    given = {
+        "MCP_ALLOW": permission.mcp_allow,
+        "MQTT_ALLOW": permission.mqtt_allow,
+        "DISCORD_ALLOW": permission.discord_allow,
+    }
+    setting = max(given, key=lambda name: LEVELS.index(given[name]))
+    return given[setting], setting
+
+
 async def _rights(host: Host, client: ProxmoxClient) -> None:
     try:
-        found = await privileges(client, host.site, host.endpoint, host.settings.permission.mcp_allow)
+        found = await privileges(client, host.site, host.endpoint, *_most(host.settings.permission))
     except BridgeError as error:
         raise host.fail("privileges", error.message, error.cure) from error
     for what, ok, detail, cure in found:

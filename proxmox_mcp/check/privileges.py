@@ -12,7 +12,7 @@ from mqtt_bridge.settings import Endpoint, Level, SiteSettings, allows
 
 Row = tuple[str, bool | None, str, str]
 
-# What a level of MCP_ALLOW needs beside reading; only PVE has such tools in this version.
+# What a level of MCP_ALLOW, MQTT_ALLOW or DISCORD_ALLOW needs beside reading; only PVE has such tools in this version.
 _CONTROL: tuple[tuple[Level, Need], ...] = (
     ("operate", Need("starting and stopping guests", "/vms", "VM.PowerMgmt")),
     ("destroy", Need("restarting and switching off nodes", "/nodes", "Sys.PowerMgmt")),
@@ -21,8 +21,11 @@ _EXTRAS = (Need("cluster log and system logs", "/nodes", "Sys.Syslog", core=Fals
 _AUDIT = {"pve": "VM.Audit", "pbs": "Sys.Audit"}  # the auditor's role of the product has it
 
 
-async def privileges(client: ProxmoxClient, site: SiteSettings, one: Endpoint, level: Level) -> list[Row]:
-    """Findings on rights, and then what can really be read with them. Raises ProxmoxError."""
+async def privileges(client: ProxmoxClient, site: SiteSettings, one: Endpoint, level: Level, setting: str) -> list[Row]:
+    """Findings on rights, and then what can really be read with them. Raises ProxmoxError.
+
+    `setting` is the one that gives `level`.
+    """
     answer = await client.request("GET", "access", "permissions", host=one.name)
     permissions: Permissions = answer if isinstance(answer, dict) else {}
     needs = PVE_NEEDS if one.kind == "pve" else PBS_NEEDS
@@ -31,7 +34,7 @@ async def privileges(client: ProxmoxClient, site: SiteSettings, one: Endpoint, l
     extras = [need for need in (*needs, *(_EXTRAS if one.kind == "pve" else ())) if not need.core]
     rows = [_required("privileges", core, permissions, one, "reading")]
     if wanted:
-        rows.append(_required("control", wanted, permissions, one, f"MCP_ALLOW={level}"))
+        rows.append(_required("control", wanted, permissions, one, f"{setting}={level}"))
     rows += [_partial(need, permissions) for need in core if _only_below(need, permissions)]
     rows += [_extra(need, one) for need in extras if not anywhere(permissions, need.path, need.privilege)]
     if rows[0][1]:

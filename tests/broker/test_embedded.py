@@ -245,10 +245,14 @@ async def test_roles_are_held_to_their_rights(tmp_path: Path) -> None:
 
         await _retain(bridge, "proxmox/pve/guest/100", b"state")
         await _retain(bridge, "private", b"x")
+        orders = {f"proxmox/pve/{place}command" for place in ("", "guest/100/", "node/pve1/", "datastore/main/")}
+        for topic in orders:
+            await _retain(bridge, topic, b"a password may be in it")
         for role in own.roles:
             seen = await _retained(replace(bridge, username=role, password=own.roles[role]), "#")
             assert "proxmox/pve/guest/100" in seen
             assert ("private" in seen) == (role == "bridge")
+            assert orders & set(seen) == (set() if role == "reader" else orders), role
 
 
 def test_a_password_line_has_the_shape_of_mosquitto_passwd() -> None:

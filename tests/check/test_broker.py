@@ -92,3 +92,15 @@ async def test_without_a_broker_it_says_what_serve_would_do(
     found = await check(lab.env, MQTT_EMBEDDED_BIND="192.0.2.1")
     assert found.failed == ["broker own"]
     assert "apt install mosquitto" in found.one("broker", "own").cure
+
+
+@pytest.mark.parametrize(("protocol", "said"), [("5", 0), ("3.1.1", 1)])
+async def test_over_mqtt_3_1_1_commands_are_json(
+    lab: Lab, check: Check, broker: StartBroker, protocol: str, said: int
+) -> None:
+    running = broker()
+    found = await check(lab.env | running.environ, MQTT_PROTOCOL=protocol, MQTT_COMMANDS="true")
+    assert len(found.all("broker", "commands")) == said
+    assert "as JSON only" in "".join(f.detail for f in found.all("broker", "commands")) or not said
+    silent = await check(lab.env | running.environ, MQTT_PROTOCOL=protocol)
+    assert silent.all("broker", "commands") == []

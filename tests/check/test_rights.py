@@ -78,6 +78,8 @@ async def test_a_reading_token_while_nothing_more_is_switched_on(lab: Lab, check
     [
         ({"PROXMOX_ALLOW_ELEVATED": "true"}, ["VM.PowerMgmt on /vms", "Sys.PowerMgmt on /nodes"]),
         ({"MCP_ALLOW": "operate"}, ["VM.PowerMgmt on /vms"]),
+        ({"MQTT_COMMANDS": "true"}, ["VM.PowerMgmt on /vms"]),
+        ({"MCP_ALLOW": "operate", "DISCORD_ALLOW": "destroy"}, ["VM.PowerMgmt on /vms", "Sys.PowerMgmt on /nodes"]),
     ],
 )
 async def test_a_reading_token_while_control_is_switched_on(
