@@ -7,97 +7,31 @@ archive itself (it is there and readable), and the token is asked for rights tha
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
-from pydantic import AfterValidator, Field, StrictStr
-
-from mqtt_bridge.actions.backup_lookup import BackupVolume, Found, find_backup
+from mqtt_bridge.actions.backup_lookup import Found, find_backup
 from mqtt_bridge.actions.guest_disks import disks, storage_rows, storage_target
-from mqtt_bridge.actions.locks import locked
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.reading import Reading
-from mqtt_bridge.actions.row import Action, ActionError, Args, Bool, Int, Privilege, Word
+from mqtt_bridge.actions.restore_job import Job, RestoreArgs
+from mqtt_bridge.actions.restore_over import in_the_way
+from mqtt_bridge.actions.row import Action, ActionError, Privilege
 from mqtt_bridge.errors import ForbiddenError, NotFoundError
 from mqtt_bridge.model import GuestType, utc
-from mqtt_bridge.proxmox.permissions import holds
 from mqtt_bridge.proxmox.rows import split_list
 from mqtt_bridge.targets import (
     GuestRef,
     GuestTarget,
     NewGuest,
     NodeRef,
-    NodeTarget,
     StorageRef,
-    StorageTarget,
     Touched,
 )
 
 HOLDS: Mapping[GuestType, str] = {"qemu": "images", "lxc": "rootdir"}
-_LABEL = re.compile(
-    r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
-)
 _LINE = re.compile(r"([a-z][a-z0-9_.-]*):\s*(.*)", re.IGNORECASE)
 _BRINGS = re.compile(r"args|hookscript|(hostpci|usb|dev)\d+|lxc\..*|cicustom")
-
-
-def _dns(text: str) -> str:
-    if not _LABEL.fullmatch(text):
-        raise ValueError("it must be a DNS name: letters, digits, '-' and '.'")
-    return text
-
-
-class RestoreArgs(Args):
-    """`vmid`: the next free one if not given; one that exists needs `overwrite`, and what it is now is destroyed.
-
-    `storage`: where its disks go; if not given, where they were. `unique`: new hardware addresses; if not given, when
-    the original still exists beside it.
-    """
-
-    volume: BackupVolume
-    vmid: Int | None = None
-    overwrite: Bool | None = None
-    node: Word | None = None
-    storage: Word | None = None
-    name: Annotated[StrictStr, Field(max_length=253), AfterValidator(_dns)] | None = None
-    pool: Word | None = None
-    unique: Bool | None = None
-    start: Bool | None = None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is known of one restore before its plan is made."""
-
-    args: RestoreArgs
-    found: Found
-    type: GuestType
-    node: NodeTarget
-    config: Mapping[str, str]
-    guest: GuestTarget | None
-    stores: tuple[StorageTarget, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.args.name or self.config.get("name" if self.type == "qemu" else "hostname", "")
-
-    @property
-    def pool(self) -> str | None:
-        return self.args.pool or (self.guest.pool if self.guest else None)
-
-    @property
-    def storage(self) -> str | None:
-        """A container is always told: without it Proxmox takes `local`, wherever its disks were."""
-        if self.args.storage or self.type == "qemu":
-            return self.args.storage
-        rootfs = [disk.storage for disk in disks(self.config, "lxc") if disk.key == "rootfs"]
-        return rootfs[0] if rootfs else None
-
-    @property
-    def unique(self) -> bool | None:
-        if self.args.unique is not None or self.guest:
-            return self.args.unique
-        return True if self.found.target.vmid in self.found.owners.nodes else None
 
 
 async def _plan(reading: Reading, ref: StorageRef, args: RestoreArgs) -> Plan:
@@ -110,7 +44,7 @@ async def _plan(reading: Reading, ref: StorageRef, args: RestoreArgs) -> Plan:
     if not node.online:
         raise ActionError(f"The {node.label} is offline.", cure="Name another node.")
     config = await _archived(reading, found, node.node)
-    job = _Job(args, found, found.type, node, config, guest)
+    job = Job(args, found, found.type, node, config, guest)
     job, problem = await _stores(reading, job)
     return await (_over(reading, job, problem) if guest else _new(reading, job, problem))
 
@@ -154,7 +88,7 @@ async def _archived(reading: Reading, found: Found, node: str) -> dict[str, str]
     return {m[1]: m[2] for line in current.splitlines() if (m := _LINE.fullmatch(line.strip()))}
 
 
-async def _stores(reading: Reading, job: _Job) -> tuple[_Job, ActionError | None]:
+async def _stores(reading: Reading, job: Job) -> tuple[Job, ActionError | None]:
     """The storages that its disks will be on."""
     rows = {str(r["storage"]): r for r in await storage_rows(reading.api(job.node.site)) if r["node"] == job.node.node}
     before = [disk.storage for disk in disks(job.config, job.type)]
@@ -180,7 +114,7 @@ def _content(row: Mapping[str, Any]) -> tuple[str, ...]:
 # --- as a new guest --------------------------------------------------------------------------------------------------
 
 
-async def _new(reading: Reading, job: _Job, problem: ActionError | None) -> Plan:
+async def _new(reading: Reading, job: Job, problem: ActionError | None) -> Plan:
     site = job.node.site
     vmid, chosen = await reading.new_vmid(site, job.args.vmid)
     tags = frozenset(tag.casefold() for tag in split_list(job.config.get("tags")))
@@ -204,7 +138,7 @@ async def _new(reading: Reading, job: _Job, problem: ActionError | None) -> Plan
     )
 
 
-def _used(job: _Job) -> tuple[Touched, ...]:
+def _used(job: Job) -> tuple[Touched, ...]:
     return (
         Touched(job.found.target, "read"),
         Touched(job.found.storage, "read"),
@@ -213,7 +147,7 @@ def _used(job: _Job) -> tuple[Touched, ...]:
     )
 
 
-def _restore(job: _Job, vmid: int) -> Step:
+def _restore(job: Job, vmid: int) -> Step:
     volume, name = job.found.target.volume, job.args.name
     own: dict[str, Any] = {"archive": volume, "name": name}
     if job.type == "lxc":
@@ -227,7 +161,7 @@ def _flag(value: bool | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _origin(job: _Job) -> tuple[str, ...]:
+def _origin(job: Job) -> tuple[str, ...]:
     row = job.found.row
     notes = [f"The backup is of {utc(row.get('ctime'))}, {int(row.get('size') or 0) / 2**30:.1f} GiB."]
     if (row.get("verification") or {}).get("state") == "failed":
@@ -242,7 +176,7 @@ def _origin(job: _Job) -> tuple[str, ...]:
 # --- in the place of a guest -----------------------------------------------------------------------------------------
 
 
-async def _over(reading: Reading, job: _Job, problem: ActionError | None) -> Plan:
+async def _over(reading: Reading, job: Job, problem: ActionError | None) -> Plan:
     guest = job.guest
     if guest is None:
         raise TypeError(job)
@@ -264,55 +198,13 @@ async def _over(reading: Reading, job: _Job, problem: ActionError | None) -> Pla
         title="Restore",
         risk="destroy",
         takes_down=True,
-        problem=_not_over(job, guest) or await _tied(reading, guest) or await _rights(reading, job, guest) or problem,
+        problem=await in_the_way(reading, job, guest) or problem,
         notes=(
             f"{guest.label} is destroyed first, then restored. If that fails it is gone, but the backup is not.",
             lost,
             *_origin(job),
         ),
         state=guest.state,
-    )
-
-
-def _not_over(job: _Job, guest: GuestTarget) -> ActionError | None:
-    if guest.type != job.type:
-        return ActionError(f"The backup is not of the same kind as {guest.label}.", cure="Restore it into a new id.")
-    if guest.template:
-        return ActionError(f"{guest.label} is a template: others may live on its disks.", cure="Restore into a new id.")
-    if guest.state != "stopped":
-        return ActionError(
-            f"{guest.label} is {guest.state}; a restore over it needs it stopped.", cure="Stop it first."
-        )
-    return locked(guest)
-
-
-async def _tied(reading: Reading, guest: GuestTarget) -> ActionError | None:
-    """What Proxmox does not destroy as long as something else refers to it."""
-    if guest.ha:
-        return ActionError(
-            f"{guest.label} is managed by HA.", cure="Take it out of HA first, and put it in again after."
-        )
-    jobs = await reading.api(guest.site).get("cluster", "replication")
-    if any(job.get("guest") == guest.vmid for job in jobs):
-        return ActionError(f"{guest.label} is replicated.", cure="Remove its replication jobs first.")
-    return None
-
-
-async def _rights(reading: Reading, job: _Job, guest: GuestTarget) -> ActionError | None:
-    """Rights that are given on the guest itself go with it: the second step would be refused."""
-    permissions = await reading.api(guest.site).get("access", "permissions")
-    after = {path: held for path, held in permissions.items() if path != f"/vms/{guest.vmid}"}
-    here = [f"/vms/{guest.vmid}"]
-    needs = [("VM.Allocate", [*here, f"/pool/{job.pool}"] if job.pool else here), ("VM.Backup", here)]
-    needs += [("Datastore.AllocateSpace", [f"/storage/{store.storage}"]) for store in (*job.stores, job.found.storage)]
-    if job.type == "lxc" and job.config.get("unprivileged") != "1":
-        needs.append(("Sys.Modify", ["/"]))
-    lacking = [f"{right} on {paths[-1]}" for right, paths in needs if not any(holds(after, p, right) for p in paths)]
-    if not lacking:
-        return None
-    return ActionError(
-        f"Once {guest.label} is destroyed the token may not restore it: it lacks {', '.join(lacking)}.",
-        cure=f"Grant it above the guest (/vms or its pool), not on /vms/{guest.vmid}; or restore into a new id.",
     )
 
 
