@@ -59,7 +59,7 @@ class LxcArgs(Args):
     nameserver: Nameservers | None = None
     searchdomain: Name | None = None
     unprivileged: Bool = True
-    nesting: Bool = True
+    nesting: Bool | None = None
     onboot: Bool = False
     tags: Tags = ()
     pool: PoolName | None = None
@@ -70,7 +70,14 @@ class LxcArgs(Args):
     def _fits(self) -> Self:
         gateways(self.ip, self.gateway, "gateway")
         gateways(self.ip6, self.gateway6, "gateway6")
+        if self.nesting and not self.unprivileged:  # as Proxmox has it
+            raise ValueError("only root itself, no token, may set features of a privileged container")
         return self
+
+    @property
+    def nests(self) -> bool:
+        """Whether containers can run in it: by default in what is unprivileged."""
+        return self.unprivileged if self.nesting is None else self.nesting
 
 
 async def _plan(reading: Reading, ref: NodeRef, args: LxcArgs) -> Plan:
@@ -103,7 +110,7 @@ def _params(args: LxcArgs, birth: Birth, storage: StorageTarget) -> dict[str, An
         "rootfs": f"{storage.storage}:{args.disk}",
         "net0": render(net),
         "unprivileged": int(args.unprivileged),
-        "features": render({"nesting": True}) if args.nesting else None,
+        "features": render({"nesting": True}) if args.nests else None,
         "onboot": 1 if args.onboot else None,
         "nameserver": " ".join(args.nameserver) if args.nameserver else None,
         "searchdomain": args.searchdomain,

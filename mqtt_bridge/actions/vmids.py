@@ -50,4 +50,4 @@ async def _free(api: Api, vmid: int) -> bool:
 
 def taken(error: RejectedError) -> bool:
     """Whether Proxmox refused because the id has been given to a guest in the meantime."""
-    return "already exists" in str(error)
+    return any(text in str(error) for text in ("already exists", "already taken"))

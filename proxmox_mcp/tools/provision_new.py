@@ -59,7 +59,7 @@ class NewLxc(_New):
     nameserver: tuple[str, ...] | None = None
     searchdomain: str | None = None
     unprivileged: bool | None = Field(default=None, description="default true")
-    nesting: bool | None = Field(default=None, description="default true")
+    nesting: bool | None = Field(default=None, description="default: if unprivileged")
 
 
 class CloneOrder(Timing):

@@ -127,7 +127,7 @@ async def test_another_s_disk_is_an_object_of_the_policy(bench: Bench) -> None:
     ("volid", "owner"),
     [
         ("local:100/vm-100-disk-0.qcow2", 100), ("pool:vm-101-disk-0", 101), ("zfs:subvol-102-disk-1", 102),
-        ("local:9000/base-9000-disk-0.qcow2/131/vm-131-disk-0.qcow2", 9000), ("local:iso/vm-1-x.iso", 1),
+        ("local:9000/base-9000-disk-0.qcow2/131/vm-131-disk-0.qcow2", 131), ("local:iso/vm-1-x.iso", 1),
         ("local:iso/debian.iso", None),
     ],
 )  # fmt: skip
@@ -159,7 +159,7 @@ async def test_a_container_is_unprivileged_and_its_password_is_seen_by_nobody(be
 
 
 async def test_a_privileged_container_is_said_to_be_one(bench: Bench) -> None:
-    plan = await do(bench, "lxc.create", "pve1", template=TAR, unprivileged=False, nesting=False, dry_run=True)
+    plan = await do(bench, "lxc.create", "pve1", template=TAR, unprivileged=False, dry_run=True)
     assert "root on the node" in plan.notes[0]
     assert (said(plan)["unprivileged"], "features" in said(plan)) == (0, False)
 
@@ -185,6 +185,7 @@ async def test_a_privileged_container_is_said_to_be_one(bench: Bench) -> None:
         ("lxc.create", {"template": TAR, "password": "four"}, "5 to 256"),
         ("lxc.create", {"template": TAR, "hookscript": "local:snippets/x"}, "no argument hookscript"),
         ("lxc.create", {"template": TAR, "mp0": "/etc,mp=/host"}, "no argument mp0"),
+        ("lxc.create", {"template": TAR, "unprivileged": False, "nesting": True}, "no token"),
         ("lxc.create", {}, "needs the argument template"),
         ("guest.clone", {"storage": "nas", "full": False}, "full clones only"),
     ],

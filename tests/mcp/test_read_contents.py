@@ -309,7 +309,7 @@ async def test_what_an_auditor_lacks(auditor: Client) -> None:
     assert "guest.start" in lacks["/vms", "VM.PowerMgmt"]["needed_by"]
     assert lacks["/nodes", "Sys.PowerMgmt"]["commands"].startswith("pveum role add ")
     assert [row["role"] for row in site["lacks"]][-1] is None
-    assert site["lacks"][0]["role"] == "PVEVMUser"
+    assert site["lacks"][0]["role"] == "PVETemplateUser"  # the smallest of all: to clone
 
 
 async def test_rights_on_some_guests_only(lab: Lab, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_schemas_do_not_drift() -> None:
 def test_names_are_unique_and_control_tools_are_not_called_reads() -> None:
     assert len({tool.name for tool in ALL}) == len(ALL)
     for tool in ALL:
-        assert tool.read_only == tool.name.startswith(("get_", "list_", "test_", "run_diagnostic"))
+        assert tool.read_only == tool.name.startswith(("get_", "list_", "test_", "generate_", "run_diagnostic"))
         assert tool.destructive or tool.risk not in {"destroy", "exec"}
         assert not (tool.destructive and tool.read_only)
 

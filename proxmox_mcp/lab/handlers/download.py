@@ -20,12 +20,13 @@ def download(call: Call) -> str:
     if params["content"] not in storage.content.split(","):
         raise ApiError(500, f"storage '{storage.name}' is not configured for content-type '{params['content']}'")
     volid = f"{storage.name}:{params['content']}/{params['filename']}"
+    if any(one.volid == volid for one in storage.on(call.node.name)):
+        raise ApiError(500, f"refusing to override existing file '{params['filename']}'")
 
     async def work(task: Task) -> None:
         task.say(f"downloading {params['url']} to {storage.path}/{params['filename']}")
         await task.sleep(1.5)
         there = storage.on(task.node)
-        there[:] = [one for one in there if one.volid != volid]
         form = params["filename"].rpartition(".")[2]
         there.append(Volume(volid, params["content"], form, SIZE, int(world.now())))
         task.say("calculating checksum...OK, checksum verified", f"download of '{params['url']}' finished")
