@@ -59,13 +59,25 @@ async def reader(options: BrokerOptions, sites: Sequence[str] = ("lab",)) -> Asy
             yield client
 
 
+class Listening(Broker):
+    """Says when it is subscribed: a question before that is lost."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.subscribed = asyncio.Event()
+
+    async def subscribe(self, *given: Any, **more: Any) -> None:
+        await super().subscribe(*given, **more)
+        self.subscribed.set()
+
+
 @asynccontextmanager
 async def answering(options: BrokerOptions, journal: Journal, bridge: str = "main") -> AsyncIterator[History]:
     history = History(journal, NAMES, bridge)
-    async with Broker(options, history.take, role="history") as bus:
+    async with Listening(options, history.take, role="history") as bus:
         await bus.wait_connected()
         serving = asyncio.create_task(history.serve(bus))
-        await asyncio.sleep(0.2)
+        await bus.subscribed.wait()
         try:
             yield history
         finally:
