@@ -228,7 +228,7 @@ async def read_config(call: Call, guest: GuestState) -> dict[str, Any]:
     return cleaned
 
 
-_FILTERS = "Filters combine; lists page and start with totals over everything that matches."
+_FILTERS = "Filters combine."
 TOOLS = (
     Tool(
         "get_vms",

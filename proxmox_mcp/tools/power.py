@@ -93,16 +93,12 @@ async def execute_node_command(call: Call, args: NodeOrder) -> ControlAnswer:
     return await perform(call, f"node.{args.command}", NodeRef(args.node, args.site), args, {"vmids": args.vmids})
 
 
-_CARE = (
-    "The target is read fresh from Proxmox, allow-lists and protected tags hold, and the answer says which state was "
-    "seen afterwards. Try dry_run first."
-)
 TOOLS = (
     Tool(
         "execute_vm_command",
         "Control a virtual machine",
         "Start, shut down (gently), stop (hard), reboot (restart is the same), suspend, resume, hibernate or reset a "
-        f"VM, found by its VMID; or read its status or config from Proxmox now. {_CARE}",
+        "VM; or read its status or config from Proxmox now.",
         "power",
         VmOrder,
         ControlAnswer,
@@ -114,8 +110,8 @@ TOOLS = (
     Tool(
         "execute_lxc_command",
         "Control a container",
-        "Start, shut down (gently), stop (hard), reboot (restart is the same), suspend or resume a container, found by "
-        f"its VMID; or read its status or config from Proxmox now. {_CARE}",
+        "Start, shut down (gently), stop (hard), reboot (restart is the same), suspend or resume a "
+        "container; or read its status or config from Proxmox now.",
         "power",
         LxcOrder,
         ControlAnswer,
@@ -128,7 +124,7 @@ TOOLS = (
         "execute_node_command",
         "Control a node",
         "Reboot or shut down a node, start or shut down all its guests (or only `vmids` of them), or wake it over the "
-        f"network. {_CARE}",
+        "network.",
         "power",
         NodeOrder,
         ControlAnswer,
