@@ -246,7 +246,9 @@ def _setting_up(commands: Commands) -> None:
     token.add_argument("--level", choices=LEVELS, help="what it shall be able to do (default: what the settings allow)")
     token.add_argument("--toolsets", metavar="LIST", help="for these sets of tools (default: those of the settings)")
     token.add_argument(
-        "--lean", action="store_true", help="leave out reads that Proxmox grants only with more (backups on storages)"
+        "--lean",
+        action="store_true",
+        help="leave out what Proxmox grants only with much more: reading backups on storages, hibernate",
     )
     token.add_argument(
         "--updates", action="store_true", help="with Sys.Modify on /nodes, which pending updates are read with"

@@ -276,15 +276,17 @@ async def _see_forgotten(store: DatastoreTarget, one: Doomed, plan: Plan, outcom
     return Seen(ok=outcome.ok and not there, message=text, changed=not there)
 
 
-def _row(called: tuple[str, str], risk: Level, privilege: str, args: type[Args], plan: PlanIt) -> Action:
+def _row(
+    called: tuple[str, str], risk: Level, privilege: str, args: type[Args], plan: PlanIt, *more: Privilege
+) -> Action:
     name, title = called
-    rights = (Privilege(privilege, "/datastore/{store}"),)
+    rights = (Privilege(privilege, "/datastore/{store}"), *more)
     return Action(f"datastore.{name}", title, risk, "datastore", rights, args, plan, kind="pbs")
 
 
 ROWS: tuple[Action, ...] = (
     _row(("verify", "Verification"), "operate", "Datastore.Verify", VerifyArgs, _plan_verify),
-    _row(("sync", "Sync"), "operate", "Datastore.Backup", SyncArgs, _plan_sync),
+    _row(("sync", "Sync"), "operate", "Datastore.Backup", SyncArgs, _plan_sync, Privilege("Remote.Read", "/remote")),
     _row(("prune", "Prune"), "destroy", "Datastore.Modify", PruneArgs, _plan_prune),
     _row(("gc", "Garbage collection"), "destroy", "Datastore.Modify", NoArgs, _plan_gc),
     _row(("forget", "Deletion"), "destroy", "Datastore.Modify", ForgetArgs, _plan_forget),

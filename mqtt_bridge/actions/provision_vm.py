@@ -158,10 +158,10 @@ def _drives(args: VmArgs, media: _Media) -> dict[str, Any]:
 
 PRIVILEGES = (
     Privilege("VM.Allocate", "/vms/{vmid}"),
-    Privilege("VM.Config.Disk", "/vms/{vmid}"),
-    Privilege("VM.Config.Network", "/vms/{vmid}"),
+    *(Privilege(f"VM.Config.{name}", "/vms/{vmid}") for name in ("CPU", "Disk", "Memory", "Network", "Options")),
     Privilege("Datastore.AllocateSpace", "/storage/{storage}"),
     Privilege("SDN.Use", "/sdn/zones/{zone}"),
 )
-CREATE = Action("vm.create", "Creation", "change", "node", PRIVILEGES, VmArgs, _plan)
+HARDWARE = Privilege("VM.Config.HWType", "/vms/{vmid}")  # scsihw, machine
+CREATE = Action("vm.create", "Creation", "change", "node", (*PRIVILEGES, HARDWARE), VmArgs, _plan)
 ROWS: tuple[Action, ...] = (CREATE,)

@@ -92,9 +92,11 @@ PVE_ROLES: dict[str, frozenset[str]] = {
 }
 CUSTOM_ROLES: dict[str, frozenset[str]] = {"VMOper": frozenset({"VM.Audit", "VM.PowerMgmt"})}
 
-_PBS_AUDIT = frozenset(["Sys.Audit", "Datastore.Audit", "Remote.Audit", "Tape.Audit"])
+_PBS_AUDIT = frozenset(["Sys.Audit", "Datastore.Audit"])
 _PBS_ALL = _PBS_AUDIT | frozenset(
     [
+        "Remote.Audit",
+        "Tape.Audit",
         "Sys.Modify",
         "Sys.PowerManagement",
         "Sys.Console",

@@ -98,7 +98,7 @@ def _limits(schema: dict[str, Any], value: Any) -> None:
         raise Bad("value does not match the regex pattern")
 
 
-_DIALECT = (("(?^:", "(?:"), ("(?^i:", "(?i:"), ("[[:^cntrl:]]", r"[^\x00-\x1f\x7f]"))
+_DIALECT = (("(?^:", "(?:"), ("(?^i:", "(?i:"), ("[[:^cntrl:]]", r"[^\x00-\x1f\x7f]"), ("[:cntrl:]", r"\x00-\x1f\x7f"))
 """How Perl and Rust write what Python writes otherwise."""
 
 

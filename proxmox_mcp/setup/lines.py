@@ -96,8 +96,9 @@ class Setup:
             yield f"pveum user token add {quote(self.user)} {quote(self.token)} --privsep 1"
         for grant in self.grants:
             (role,) = grant.roles
-            verb = "modify" if self.update else "add"
-            yield f"pveum role {verb} {quote(role)} --privs {quote(','.join(grant.privileges))}"
+            what = f"{quote(role)} --privs {quote(','.join(grant.privileges))}"
+            again = f"pveum role modify {what} || " if self.update else ""
+            yield f"{again}pveum role add {what}"
             who = " ".join(_owners(self.owners))
             yield (
                 f"pveum acl modify {quote(grant.path)} --propagate {int(grant.propagate)} {who} --roles {quote(role)}"

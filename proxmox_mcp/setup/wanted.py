@@ -34,6 +34,9 @@ _SETS = (
     ("datastore.", "backups"),
 )
 
+# With what writes a machine's memory to a disk one can add and remove disks.
+_MORE_THAN_ASKED = frozenset({"guest.hibernate"})
+
 # Comes with so much else that it is given only on request.
 _UPDATES = "Sys.Modify"
 # What reads nothing but needs a privilege that changes something too.
@@ -71,8 +74,8 @@ class Wanted:
 
     def left_out(self, kind: Kind) -> tuple[Need, ...]:
         """What `needs` would have besides."""
-        found = dict.fromkeys(need for need in (*self._bridge(kind), *self._reads()) if need.kind == kind)
-        return tuple(need for need in found if self._left_out(need))
+        every = (*self._bridge(kind), *self._reads(), *self._actions())
+        return tuple(dict.fromkeys(need for need in every if need.kind == kind and self._left_out(need)))
 
     def actions(self) -> tuple[Action, ...]:
         """The rows that somebody may ask for."""
@@ -101,7 +104,7 @@ class Wanted:
 
     def _left_out(self, need: Need) -> bool:
         if need.user in ACTIONS:
-            return False
+            return self.lean and need.user in _MORE_THAN_ASKED
         return need.privilege in _MORE_THAN_READING if self.lean else need.privilege == _UPDATES and not self.updates
 
 
