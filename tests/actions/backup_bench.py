@@ -85,7 +85,9 @@ def server_of(lab: Lab, account: str = "root@pam!full") -> ProxmoxClient:
 async def opened(folder: Path, account: str = "root@pam!full", lab: Lab | None = None) -> AsyncIterator[Bench]:
     """Every request of a test must be one that Proxmox knows."""
     async with AsyncExitStack() as stack:
-        running = lab or await stack.enter_async_context(Lab(LabOptions(speed=20, pvestatd_interval=0)))
+        running = lab or Lab(LabOptions(speed=20, pvestatd_interval=0))
+        if lab is None:
+            await stack.enter_async_context(running)
         pve = await stack.enter_async_context(client_of(running, account=account))
         pbs = await stack.enter_async_context(server_of(running, account))
         yield Bench(running, {"lab": pve, "pbs1": pbs}, folder)

@@ -269,7 +269,7 @@ async def test_a_guest_that_cannot_go(bench: Bench) -> None:
     world.ha[f"vm:{STOPPED_VM}"] = HaResource(f"vm:{STOPPED_VM}")
     await refused(STOPPED_VM, "managed by HA")
     world.ha.pop(f"vm:{STOPPED_VM}")
-    world.replication["r"] = Replication(f"{STOPPED_VM}-0", STOPPED_VM, "pve2", "*/15", int(world.now()))
+    world.replication["r"] = Replication(f"{STOPPED_VM}-0", "pve2")
     await refused(STOPPED_VM, "is replicated")
     world.replication.pop("r")
     bench.lab.fault("guest-lock", STOPPED_VM, "backup")

@@ -161,7 +161,8 @@ async def test_backups_of_protected_guests_stay(bench: Bench) -> None:
 
 async def test_lists_of_guests_admit_no_whole_datastore(bench: Bench) -> None:
     only = replace(OPEN, vmid_allowlist=frozenset({VM}))
-    for action, args in (("verify", {}), ("prune", {"keep_last": 1}), ("gc", {})):
+    rows: tuple[tuple[str, dict[str, Any]], ...] = (("verify", {}), ("prune", {"keep_last": 1}), ("gc", {}))
+    for action, args in rows:
         with pytest.raises(PolicyError, match="PROXMOX_VMID_ALLOWLIST"):
             await bench.on_store(f"datastore.{action}", permission=only, **args)
     with pytest.raises(PolicyError, match="PROXMOX_VMID_ALLOWLIST"):

@@ -138,7 +138,8 @@ async def test_without_it_nobody_listens(
 async def test_the_policy_judges_as_anywhere(lab: Lab, bridge: Started, sender: Sender, tmp_path: Path) -> None:
     up, down = pick(lab, running=True), pick(lab, running=False)
     async with bridge(MQTT_COMMANDS="true", PROXMOX_VMID_ALLOWLIST=str(up)) as running:
-        for command, more in (("stop", {}), ("shutdown", {"force": True})):
+        orders: tuple[tuple[str, dict[str, Any]], ...] = (("stop", {}), ("shutdown", {"force": True}))
+        for command, more in orders:
             refused = await sender.order(command, f"guest/{up}", **more)
             assert (refused["status"], refused["refused"], refused["ok"]) == ("refused", "policy", False)
             assert "MQTT_ALLOW=change" in refused["hint"]
