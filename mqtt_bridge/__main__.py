@@ -126,7 +126,7 @@ async def _purge(settings: Settings, arguments: argparse.Namespace) -> int:
                 state_dir, port=settings.mqtt.embedded_port, base_topic=settings.mqtt.base_topic
             )
             options = await stack.enter_async_context(own)
-        topics = await purge(options, names, dry_run=arguments.dry_run)
+        topics = await purge(options, names, discovery_prefix=settings.homeassistant.prefix, dry_run=arguments.dry_run)
     for topic in topics:
         print(topic)
     print(f"{len(topics)} topics {'found' if arguments.dry_run else 'cleared'}", file=sys.stderr)

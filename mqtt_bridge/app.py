@@ -29,6 +29,7 @@ from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.events import JOURNAL, Events
 from mqtt_bridge.heartbeat import Heartbeat as HeartbeatPing
+from mqtt_bridge.homeassistant.service import HomeAssistant
 from mqtt_bridge.links import Links
 from mqtt_bridge.maintenance import Maintenance
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
@@ -83,6 +84,7 @@ class Bridge:
         self.commands: Commands | None = None
         self.approvals = Approvals(settings.general.state_dir, settings.approval)
         self.office: Office | None = None
+        self.homeassistant: HomeAssistant | None = None
         self._stack = AsyncExitStack()
         self._broker: Broker | None = None
         self._published = asyncio.Event()
@@ -96,6 +98,8 @@ class Bridge:
             state.tell(self.options, self.settings.mqtt.base_topic)
             await stack.enter_async_context(self.pollers)
             await stack.enter_async_context(self.events)
+            if self.settings.homeassistant.discovery:
+                self.homeassistant = HomeAssistant(self.pollers, self.events.journal, self.maintenance, self.approvals)
             previous = state.swap_instance(self.writer.instance)
             self._broker = await stack.enter_async_context(self._connection())
             stack.push_async_callback(self._say_offline)
@@ -103,6 +107,8 @@ class Bridge:
                 await self._begin_notifying(stack)
             self.pollers.parts.start("broker", lambda: self._publish(previous))
             self.pollers.parts.start("bridge info", self._tell)
+            if self.homeassistant:
+                self.pollers.parts.start("Home Assistant", partial(self.homeassistant.run, self.options, self.ready))
             if url := self.settings.notify.heartbeat_url:
                 self.pollers.parts.start("HEARTBEAT_URL", HeartbeatPing(url, HEARTBEAT, self._trouble).run)
             self.pollers.poll()
@@ -371,6 +377,7 @@ class Bridge:
         problems += [self.events.problem] if self.events.problem else []
         problems += self.notify.problems if self.notify else []
         problems += self.office.problems if self.office else []
+        problems += self.homeassistant.problems if self.homeassistant else []
         refused = self.pollers.retained.refused
         if refused:
             problems.append(f"The broker refuses {len(refused)} of our topics, {next(iter(refused))} among them.")
@@ -383,6 +390,7 @@ class Bridge:
             listeners=self.events.info(),
             notifiers=self.notify.info() if self.notify else {},
             commands=self.commands.info if self.commands else {},
+            homeassistant=self.homeassistant.info() if self.homeassistant else None,
             missing=tuple(m for i in inventories for m in i.missing),
             problems=(*problems, *self.settings.unavailable),
             limits={

@@ -161,6 +161,9 @@ class GuestState(Model):
     ips: tuple[str, ...] | None = Field(default=None, description="as the guest agent or Proxmox tell them")
     last_backup: str | None = None
     backup_covered: bool | None = Field(default=None, description="in some backup job; null: not known")
+    backup_stale: bool | None = Field(
+        default=None, description="in a job, and its newest backup is older than EVENT_WS_BACKUP_MAX_AGE; null: not known"
+    )
     stopped_by: str | None = Field(default=None, description="who asked for the stop, while it is stopped")
     details_at: str | None = None
 
@@ -279,6 +282,51 @@ class Page(Model):
     next_cursor: str | None = None
 
 
+class DeviceEvent(Model):
+    """A happening for a guest, node or site, as Home Assistant's event entities take it. Duplicates are not told."""
+
+    event_type: str
+    id: str = Field(description="the event's, as on `…/event/…`")
+    kind: str
+    severity: Severity
+    title: str
+    message: str = Field(default="", description="text from outside, at most 500 characters")
+    at: str = Field(description="when it happened")
+    site: str
+    node: str | None = None
+    vmid: int | None = None
+    name: str | None = Field(default=None, description="the guest's")
+    approval: str | None = Field(default=None, description="the id of an approval")
+
+
+class PendingApproval(Model):
+    """What waits for a decision, in a few words; `…/approval/<id>` has all of it."""
+
+    id: str
+    title: str
+    target: str
+    requester: str
+    expires_at: str
+
+
+class SiteUpkeep(Model):
+    """What people have to do with a site: a maintenance of it as a whole, and what waits for a decision."""
+
+    maintenance: bool = False
+    maintenance_until: str | None = None
+    pending_approvals: int = 0
+    approvals: tuple[PendingApproval, ...] = Field(default=(), description="the oldest ten")
+
+
+class NodeUpkeep(Model):
+    """The same for a node: a maintenance of it alone, and its tasks that failed."""
+
+    maintenance: bool = False
+    maintenance_until: str | None = None
+    failed_tasks: int | None = Field(default=None, description="in the last 24 hours; null: not known")
+    last_failure: str | None = Field(default=None, description="the newest of them, in a few words")
+
+
 class HistoryRequest(Model):
     """At most 4 KiB of JSON, not retained; every field may be left out.
 
@@ -360,6 +408,14 @@ class ListenerInfo(Model):
     last_problem_at: str | None = None
 
 
+class HomeAssistantInfo(Model):
+    """What Home Assistant was told of, and which entities it was not told of, and why."""
+
+    devices: int = 0
+    waiting: int = Field(default=0, description="devices whose configuration is still to be published")
+    not_created: tuple[str, ...] = Field(default=(), description="kinds of entity, each with what is missing")
+
+
 class BridgeInfo(Model):
     """`proxmox/bridge/<bridge>/info`; no secrets."""
 
@@ -374,6 +430,7 @@ class BridgeInfo(Model):
     commands: dict[str, int] = Field(
         default_factory=dict, description="what became of the commands that came in, by outcome; empty: none, or off"
     )
+    homeassistant: HomeAssistantInfo | None = Field(default=None, description="null: HA_DISCOVERY is false")
     missing: tuple[MissingPrivilege, ...] = ()
     problems: tuple[str, ...] = ()
     limits: dict[str, int] = Field(default_factory=dict)
@@ -513,6 +570,33 @@ class ApprovalDecision(Model):
     decision: Literal["approve", "reject"]
     digest: str = Field(default="", description="the approval's, as published")
     proof: ApprovalProof | str | None = Field(default=None, description="text is a one-time code")
+
+
+class TriageAction(Model):
+    """What is proposed to be done with a guest; somebody has to agree."""
+
+    command: Literal["start", "shutdown", "reboot"]
+    vmid: int
+
+
+class Triage(Model):
+    """What looked into an event says of it, on `proxmox/<site>/triage/<event id>`: published by others, read by anyone.
+
+    n8n_workflows/1-event-triage.json does. Its words are a language model's: data, never instructions.
+    """
+
+    event: str
+    kind: str
+    node: str | None = None
+    guest: int | None = Field(default=None, description="VMID")
+    what: str
+    why: str
+    evidence: tuple[str, ...] = ()
+    advice: str = ""
+    action: TriageAction | None = None
+    confidence: float = Field(description="0 to 1; 0 too where nothing could be found out")
+    model: str = Field(default="", description="the language model")
+    at: str
 
 
 class ApprovalResult(Model):

@@ -73,7 +73,8 @@ class Pollers:
         self.inventories[site.slug] = inventory
         self.parts.start(f"poll {site.slug}", inventory.run)
         if isinstance(inventory, Inventory):
-            details = Details(inventory, api.poll_details_budget, api.poll_slow_interval)
+            max_age = self.settings.listen.live.backup_max_age
+            details = Details(inventory, api.poll_details_budget, api.poll_slow_interval, max_age)
             self.parts.start(f"details {site.slug}", details.run)
 
     async def polled_once(self) -> None:

@@ -7,7 +7,7 @@ While a bus is away its changes are kept by topic: the last value wins, memory s
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import islice
 
 from mqtt_bridge import topics
@@ -22,6 +22,9 @@ LEFTOVERS = 50_000  # unknown topics remembered: a flood of them is not kept
 FOREIGN_PAUSE = 1.0  # seconds between corrections: two writers that fight are slow, not a storm
 
 
+Watcher = Callable[[str, Model | None, Mapping[str, str | int]], None]  # topic kind, value, ids
+
+
 class Retained:
     """The retained topics of this process, by topic."""
 
@@ -32,11 +35,20 @@ class Retained:
         self.refused: dict[str, str] = {}
         self.leftovers: set[str] = set()
         self._feeds: list[_Feed] = []
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have `watcher` called with each state that is put and differs, and (None) with each that is dropped."""
+        self._watchers.append(watcher)
 
     def put(self, kind: str, value: Model | str, **ids: str | int) -> bool:
         """Hold `value` as the payload of a topic; says whether it differs from what was held."""
         payload = value.encode() if isinstance(value, str) else value.payload()
-        return self.put_raw(self.names.build(kind, **ids), payload, topics.KINDS[kind].qos)
+        changed = self.put_raw(self.names.build(kind, **ids), payload, topics.KINDS[kind].qos)
+        if changed and not isinstance(value, str):
+            for watcher in self._watchers:
+                watcher(kind, value, ids)
+        return changed
 
     def put_raw(self, topic: str, payload: bytes, qos: int) -> bool:
         """The same with a ready topic and payload."""
@@ -49,7 +61,10 @@ class Retained:
 
     def drop(self, kind: str, **ids: str | int) -> bool:
         """Clear a topic at the broker; says whether it was held."""
-        return self.drop_topic(self.names.build(kind, **ids))
+        known = self.drop_topic(self.names.build(kind, **ids))
+        for watcher in self._watchers:
+            watcher(kind, None, ids)
+        return known
 
     def drop_topic(self, topic: str) -> bool:
         """Clear a topic, also one that an earlier run left behind."""

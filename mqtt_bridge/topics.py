@@ -64,6 +64,11 @@ TABLE: tuple[TopicKind, ...] = (
     TopicKind("tasks", "<site>/tasks", model.TaskList, 0, True),
     TopicKind("events", "<site>/events", model.EventList, 0, True),
     TopicKind("event", "<site>/event/<severity>/<rest>", model.Event, 1, False),
+    TopicKind("guest_event", "<site>/guest/<vmid>/event", model.DeviceEvent, 1, False),
+    TopicKind("node_event", "<site>/node/<node>/event", model.DeviceEvent, 1, False),
+    TopicKind("cluster_event", "<site>/cluster/event", model.DeviceEvent, 1, False),
+    TopicKind("site_upkeep", "<site>/upkeep", model.SiteUpkeep, 1, True),
+    TopicKind("node_upkeep", "<site>/node/<node>/upkeep", model.NodeUpkeep, 1, True),
     TopicKind("notify", "<site>/notify", model.NotifyRequest, 1, False, inbound=True),
     TopicKind("guest_command", "<site>/guest/<vmid>/command", model.CommandRequest, 1, False, inbound=True),
     TopicKind("node_command", "<site>/node/<node>/command", model.CommandRequest, 1, False, inbound=True),
@@ -74,6 +79,7 @@ TABLE: tuple[TopicKind, ...] = (
         "approval_decision", "<site>/approval/<id>/decision/<who>", model.ApprovalDecision, 1, False, inbound=True
     ),
     TopicKind("result", "<site>/result/<id>", model.CommandResult, 1, False),
+    TopicKind("triage", "<site>/triage/<event>", model.Triage, 1, False),
 )
 KINDS: dict[str, TopicKind] = {kind.name: kind for kind in TABLE}
 
@@ -88,6 +94,32 @@ class Parsed:
     @property
     def site(self) -> str:
         return self.ids.get("site", "")
+
+
+@dataclass(frozen=True)
+class DiscoveryTopics:
+    """Home Assistant's own topics, below HA_DISCOVERY_PREFIX. Its birth message is below `homeassistant` always."""
+
+    prefix: str = "homeassistant"
+
+    def config(self, identity: str) -> str:
+        """Where a device's configuration lies."""
+        return f"{self.prefix}/device/{identity}/config"
+
+    def identity(self, topic: str) -> str | None:
+        """The device of such a topic."""
+        found = re.fullmatch(rf"{re.escape(self.prefix)}/device/([A-Za-z0-9_-]+)/config", topic)
+        return found[1] if found else None
+
+    @property
+    def configs(self) -> str:
+        """A filter for the configurations of all devices, of others too."""
+        return f"{self.prefix}/device/+/config"
+
+    @property
+    def births(self) -> tuple[str, ...]:
+        """Where Home Assistant says that it has started."""
+        return tuple(dict.fromkeys((f"{self.prefix}/status", "homeassistant/status")))
 
 
 class Topics:

@@ -90,6 +90,11 @@ class BackupServerInventory:
             host = {}
         self._host = {**host, "pveversion": f"proxmox-backup-server/{version.get('version')}"}
 
+    @property
+    def granted(self) -> permissions.Permissions:
+        """What the token may, as last read; empty before."""
+        return self._granted
+
     def _degraded(self) -> str | None:
         lacking = permissions.core_missing(self._granted, self.site.endpoints[0])
         return f"The token lacks {lacking[0].privilege} on {lacking[0].path}." if lacking else None

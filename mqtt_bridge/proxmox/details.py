@@ -49,11 +49,14 @@ class Budget:
 class Details:
     """Fills in the details of one site's inventory until cancelled."""
 
-    def __init__(self, inventory: Inventory, budget: int, slow_interval: float) -> None:
+    def __init__(
+        self, inventory: Inventory, budget: int, slow_interval: float, backup_max_age: float = 7 * 86400
+    ) -> None:
         self._inventory = inventory
         self._client: ProxmoxClient = inventory.client
         self._budget = Budget(budget)
         self._slow = slow_interval
+        self._backup_max_age = backup_max_age
         self._refused: dict[str, float] = {}
         self._backups_due = 0.0
         self._busy: set[object] = set()
@@ -209,8 +212,11 @@ class Details:
         for record in list(guests):
             covered = None if uncovered is None else record.vmid not in uncovered
             last = max(newest.get(record.vmid, 0.0), record.last_backup or 0.0) or None
-            if (covered, last) != (record.covered, record.last_backup):
-                record.covered, record.last_backup = covered, last
+            stale = (
+                None if covered is None else covered and last is not None and time.time() - last > self._backup_max_age
+            )
+            if (covered, last, stale) != (record.covered, record.last_backup, record.stale):
+                record.covered, record.last_backup, record.stale = covered, last, stale
                 guests.touch(record, online)
         told = BackupsRead(
             self._inventory.site.slug, self._inventory.guest_states(), uncovered is not None, time.time()

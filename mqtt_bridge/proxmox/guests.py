@@ -47,6 +47,7 @@ class GuestRecord:
     stop: tuple[str, float] | None = None  # who asked for it, when
     last_backup: float | None = None
     covered: bool | None = None
+    stale: bool | None = None
     known: GuestStatus | None = None  # the last status that was not `unknown`
     pushed_at: float = 0.0  # when its figures were last pushed to us
 
@@ -196,6 +197,7 @@ class GuestBook:
             ips=details.ips if status == "running" else None,
             last_backup=utc(record.last_backup),
             backup_covered=record.covered,
+            backup_stale=record.stale,
             stopped_by=record.stop[0] if record.stop and status in ("stopped", "suspended") else None,
             details_at=details.at,
         )

@@ -21,11 +21,4 @@ LATER: tuple[Row, ...] = (
     *_rows("general", "the agent", "ENABLE_AGENT=false", "AGENT_SERVER_URL", "AGENT_RULES_FILE"),
     Row("AGENT_*", "general", "", part="the agent", shared=True),
     *_rows("permission", "control by rules", "RULES_ALLOW=read"),
-    *_rows(
-        "Home Assistant",
-        "Home Assistant discovery",
-        "HA_DISCOVERY=true",
-        "HA_DISCOVERY_PREFIX=homeassistant",
-        "HA_ENTITIES",
-    ),
 )

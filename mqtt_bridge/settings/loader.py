@@ -17,6 +17,7 @@ from mqtt_bridge.settings.table import FIXED, ROWS, TOOLSETS
 from mqtt_bridge.settings.types import (
     ApiSettings,
     GeneralSettings,
+    HomeAssistantSettings,
     Level,
     McpSettings,
     MqttSettings,
@@ -72,7 +73,8 @@ def load(
 
 
 def _assemble(sources: Sources) -> Settings:
-    fields: dict[str, dict[str, Any]] = {"general": {}, "api": {}, "permission": {}, "mqtt": {}, "mcp": {}}
+    sections = ("general", "api", "permission", "mqtt", "mcp", "homeassistant")
+    fields: dict[str, dict[str, Any]] = {section: {} for section in sections}
     events, listen = listening(sources)
     notify, out = notifying(sources)
     listen = replace(listen, discord=replace(listen.discord, own_webhooks=own_webhooks(out)))
@@ -98,6 +100,7 @@ def _assemble(sources: Sources) -> Settings:
         listen=listen,
         notify=notify,
         out=out,
+        homeassistant=HomeAssistantSettings(**fields["homeassistant"]),
     )
 
 

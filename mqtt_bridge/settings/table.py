@@ -33,6 +33,7 @@ GROUPS: dict[str, str] = {
     "filters of one listener": "The same for one listener, on top of that",
     "notify": "Notifiers",
     "notify routing": "What each notifier tells",
+    "Home Assistant": "Home Assistant",
     "general": "General",
 }
 
@@ -372,6 +373,35 @@ FIXED: tuple[Row, ...] = (
     ),
     *EVENT_ROWS,
     *NOTIFY_ROWS,
+    Row(
+        "HA_DISCOVERY",
+        "Home Assistant",
+        "Whether Home Assistant is told of all devices (docs/homeassistant.md).",
+        v.BOOLEAN,
+        "true",
+        into="homeassistant.discovery",
+    ),
+    Row(
+        "HA_DISCOVERY_PREFIX",
+        "Home Assistant",
+        "The discovery prefix, as set in Home Assistant's MQTT integration.",
+        v.TOPIC,
+        "homeassistant",
+        into="homeassistant.prefix",
+    ),
+    Row(
+        "HA_ENTITIES",
+        "Home Assistant",
+        "Entities to create and switch on, or with ! not to create, by globs; the last one that fits decides.",
+        v.words(
+            r"!?(?:[a-z*?\[\]]+/)(?:[^/,!]+/)?[a-z0-9_*?\[\]]+",
+            "an entity",
+            hint="write kind/key or kind/thing/key, for example guest/ip or !storage/*/used",
+        ),
+        unset="as in docs/homeassistant.md",
+        into="homeassistant.entities",
+        example="guest/ip,!storage/*,guest/web*/snapshot",
+    ),
     Row(
         "LOG_LEVEL",
         "general",

@@ -174,6 +174,15 @@ class GeneralSettings:
 
 
 @dataclass(frozen=True)
+class HomeAssistantSettings:
+    """MQTT discovery. `entities`: globs `kind/key` or `kind/thing/key`, with `!` left out; the last that fits decides."""
+
+    discovery: bool = True
+    prefix: str = "homeassistant"
+    entities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything in force. `unavailable` and `warnings` are sentences for people; none of them is fatal."""
 
@@ -187,6 +196,7 @@ class Settings:
     listen: ListenerSettings = field(default_factory=ListenerSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     out: OutSettings = field(default_factory=OutSettings)
+    homeassistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)
     sites: tuple[SiteSettings, ...] = ()
     unavailable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -1,0 +1,248 @@
+"""Keeps the discovery configurations at the broker in step with what there is.
+
+- States first: nothing is published before every state of the first poll has been, and then so many a second only.
+- Parents before children; what is gone is cleared; what is no longer a component of a device is published once as its
+  platform alone and then left out, which is how Home Assistant removes one.
+- A device that is gone, or of another type, and comes back is cleared first: it is another one.
+- What an earlier run left is read back at each connection, so that this holds over a restart too.
+- Everything again when Home Assistant says that it has started, and after each connection of ours.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic_core import from_json
+
+from mqtt_bridge.bus import Bus, Message
+from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
+from mqtt_bridge.homeassistant.book import Book
+from mqtt_bridge.homeassistant.ids import decode
+from mqtt_bridge.homeassistant.payload import Around, build, stubbed
+from mqtt_bridge.homeassistant.thing import OF_TOPIC, RANK, Key
+from mqtt_bridge.model import GuestState, HomeAssistantInfo, Model
+from mqtt_bridge.topics import DiscoveryTopics
+
+log = logging.getLogger(__name__)
+
+BATCH, EVERY = 20, 0.2  # devices at once, seconds between: 100 a second
+PARENTS = 1.0  # seconds that a device's parent is ahead of it
+SETTLE = 2.0  # seconds in which Home Assistant has taken in what was published, before what depends on it
+JITTER = (1.0, 4.0)  # seconds between Home Assistant's start and our answer
+QUIET = 1.0  # seconds without a message after which all stored configurations have come
+LOOK = 2.0  # seconds between two looks at permissions and leftovers
+LARGEST = 256 * 1024  # bytes of a stored configuration
+_dice = random.SystemRandom()
+
+Components = frozenset[tuple[str, str]]
+
+
+class Discovery:
+    """`run` it on a connection of its own, which hands `take` what it receives."""
+
+    def __init__(self, topics: DiscoveryTopics, around: Around, complete: Callable[[], set[str]]) -> None:
+        self.book = Book()
+        self.stats: Counter[str] = Counter()
+        self.problem = ""
+        self._topics = topics
+        self._around = around
+        self._complete = complete  # sites that were seen whole, so that what is not there is gone
+        self._has: dict[str, Components] = {}  # what the broker holds of ours, by device id
+        self._sent: dict[str, int] = {}  # a hash of it, where we published it over this connection
+        self._clear: set[str] = set()  # device ids to be cleared before anything else is said of them
+        self._types: dict[str, str] = {}
+        self._left_out: dict[str, frozenset[str]] = {}
+        self._interned: dict[Components, Components] = {}
+        self._heard = 0.0
+        self._wake = asyncio.Event()
+        self._granted: dict[str, object] = {}
+
+    # --- what comes in ---------------------------------------------------------------------------------------------
+
+    def changed(self, kind: str, value: Model | None, ids: Mapping[str, str | int]) -> None:
+        """A watcher of what is put retained."""
+        if kind not in OF_TOPIC:
+            return
+        key = Key.of(kind, ids)
+        identity = key.identity(self._around.names.base)
+        if value is None or self._types.get(identity, kind_of(value)) != kind_of(value):
+            self._clear.add(identity)
+        if value is None:
+            self._types.pop(identity, None)
+        else:
+            self._types[identity] = kind_of(value)
+        self.book.take(kind, value, ids)
+        self._wake.set()
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """What the connection has received: stored configurations, and births."""
+        for message in messages:
+            if message.topic in self._topics.births:
+                if message.payload == b"online" and not message.retain:
+                    self._born()
+            elif message.retain and (identity := self._topics.identity(message.topic)):
+                self._stored(identity, message.payload)
+
+    def _born(self) -> None:
+        self.stats["births"] += 1
+        asyncio.get_running_loop().call_later(_dice.uniform(*JITTER), self._again)
+
+    def _again(self) -> None:
+        """Publish every configuration again."""
+        self._sent.clear()
+        self.book.mark_all()
+        self._wake.set()
+
+    def _stored(self, identity: str, payload: bytes) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        if identity in self._has or self._key(identity) is None or len(payload) > LARGEST:
+            return
+        try:
+            whole = from_json(payload)
+            found = frozenset((str(key), str(one["p"])) for key, one in whole["cmps"].items())
+        except (ValueError, TypeError, KeyError, AttributeError):
+            found = frozenset()
+        self._has[identity] = self._interned.setdefault(found, found)
+
+    def _key(self, identity: str) -> Key | None:
+        """Of a device of ours; None for another's."""
+        parts = decode(identity) or ()
+        if len(parts) < 3 or parts[0] != self._around.names.base or parts[1] not in self._granted:  # noqa: PLR2004
+            return None
+        kind, name = parts[2], parts[3:]
+        topic = "shared_storage" if kind == "storage" and len(name) == 1 else kind
+        return Key(parts[1], topic, name) if topic in OF_TOPIC else None
+
+    # --- what goes out ---------------------------------------------------------------------------------------------
+
+    async def run(self, bus: Bus, sites: Sequence[str]) -> None:
+        """Until cancelled. To be started when the states of the first poll are published."""
+        self._granted = dict.fromkeys(sites)
+        generation = 0
+        while True:
+            generation = await bus.wait_connected(generation)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    work = group.create_task(self._serve(bus))
+                    await bus.wait_disconnected(generation)
+                    work.cancel()
+            except* BrokerUnreachableError:
+                await asyncio.sleep(0.1)
+
+    async def _serve(self, bus: Bus) -> None:
+        await self._read_back(bus)
+        self._again()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish_all(bus))
+            group.create_task(self._look())
+
+    async def _read_back(self, bus: Bus) -> None:
+        """What the broker holds of ours, from an earlier run too."""
+        self._has.clear()
+        try:
+            await bus.subscribe(self._topics.births, qos=1, retain_handling=2)
+            await bus.subscribe([self._topics.configs])
+        except BrokerRefusedError as error:
+            log.warning("Home Assistant's start and earlier configurations cannot be seen: %s", error)
+            return
+        clock = asyncio.get_running_loop().time
+        self._heard = clock()
+        rest = QUIET
+        while rest > 0:
+            await asyncio.sleep(rest)
+            rest = self._heard + QUIET - clock()
+        await bus.unsubscribe([self._topics.configs])
+
+    async def _look(self) -> None:
+        """Permissions that changed, and what nothing corresponds to any more."""
+        while True:
+            for site, before in list(self._granted.items()):
+                granted = self._around.granted(site)
+                if granted != before:
+                    self._granted[site] = granted
+                    self._left_out.clear()
+                    self.book.mark_all({site})
+            whole = self._complete()
+            for identity in list(self._has):
+                key = self._key(identity)
+                if key and key.site in whole and key not in self.book:
+                    self.book.mark(key)
+            self._wake.set()
+            await asyncio.sleep(LOOK)
+
+    async def _publish_all(self, bus: Bus) -> None:
+        while True:
+            self._wake.clear()
+            while batch := self.book.due(BATCH):
+                sent = await self._publish(bus, batch)
+                await asyncio.sleep(PARENTS if sent and RANK[batch[0].kind] < max(RANK.values()) else EVERY)
+            await self._wake.wait()
+
+    async def _publish(self, bus: Bus, batch: Sequence[Key]) -> int:
+        made = [one for key in batch if (one := self._next(key)) is not None]
+        if not made:
+            return 0
+        messages = [Message(self._topics.config(identity), payload, 1, retain=True) for identity, payload in made]
+        try:
+            reasons = await bus.publish_many(messages)
+        except BaseException:
+            for key in batch:
+                self.book.mark(key)
+            raise
+        refused = [reason for reason in reasons if reason]
+        if refused and not self.problem:
+            log.error("The broker refuses Home Assistant's discovery topics (%s).", refused[0])
+        self.problem = f"The broker refuses discovery topics ({refused[0]})." if refused else ""
+        self.stats["published"] += len(reasons) - len(refused)
+        self.stats["refused"] += len(refused)
+        return len(messages)
+
+    def _next(self, key: Key) -> tuple[str, bytes] | None:
+        """What is to be published of it now; the rest is marked for later."""
+        identity = key.identity(self._around.names.base)
+        has = self._has.get(identity, frozenset())
+        thing = self.book.thing(key)
+        config = build(thing, self._around, frozenset(name for name, _ in has)) if thing else None
+        if config is None or identity in self._clear:
+            return self._cleared(key, identity, again=config is not None)
+        self._left_out[key.kind] = self._left_out.get(key.kind, frozenset()) | config.left_out
+        self._has[identity] = self._interned.setdefault(config.components, config.components)
+        kept = {name for name, _ in config.components}
+        gone = {name: platform for name, platform in has if name not in kept}
+        if gone:
+            self._later(key)
+        payload = stubbed(config, gone) if gone else config.payload
+        if self._sent.get(identity) == (mark := hash(payload)):
+            return None
+        self._sent[identity] = mark
+        return identity, payload
+
+    def _cleared(self, key: Key, identity: str, *, again: bool) -> tuple[str, bytes] | None:
+        known = self._has.pop(identity, None) is not None
+        self._sent.pop(identity, None)
+        asked = identity in self._clear
+        self._clear.discard(identity)
+        if again:
+            self._later(key)
+        return (identity, b"") if known or asked else None
+
+    def _later(self, key: Key) -> None:
+        def mark() -> None:
+            self.book.mark(key)
+            self._wake.set()
+
+        asyncio.get_running_loop().call_later(SETTLE, mark)
+
+    # --- what is said of it ----------------------------------------------------------------------------------------
+
+    def info(self) -> HomeAssistantInfo:
+        """For `bridge/info`."""
+        left_out = sorted({one for several in self._left_out.values() for one in several})
+        return HomeAssistantInfo(devices=len(self._sent), waiting=self.book.waiting, not_created=tuple(left_out))
+
+
+def kind_of(state: object) -> str:
+    """What makes a thing of one id another thing: a guest's type."""
+    return state.type if isinstance(state, GuestState) else ""

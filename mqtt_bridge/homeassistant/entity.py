@@ -1,0 +1,97 @@
+"""The shape of the tables: what an entity is, as a row, before it belongs to a thing."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
+
+Kind = Literal["cluster", "node", "guest", "storage", "datastore"]
+KINDS: tuple[Kind, ...] = ("cluster", "node", "guest", "storage", "datastore")
+Platform = Literal["binary_sensor", "sensor", "switch", "button", "event", "update"]
+Source = Literal["own", "metrics", "upkeep", "site"]
+Reach = Literal["own", "place", "site", "bridge"]
+State = ClusterState | NodeState | GuestState | StorageState | DatastoreState
+
+PERCENT = "%"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the token must hold to read this, at `path` or somewhere below it."""
+
+    path: str
+    privilege: str
+
+
+@dataclass(frozen=True)
+class Does:
+    """A command: its word, and the row of the table of actions that it stands for (empty: it changes nothing there).
+
+    `args`: JSON, as it stands in the command.
+    """
+
+    word: str
+    action: str = ""
+    args: str = ""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One row. `value` is a template; `source` the topic that it reads.
+
+    `variants` are the kinds of thing that have it (empty: all): guest types, cluster kinds, `pve` or `pbs` nodes.
+    `reach` says what must be there for it to be available: `own` the thing itself, `place` its node, `site`, `bridge`.
+    `needs`: one of these is enough. `attributes`: a template that gives JSON. `alive`: a template of the thing's own
+    topic for its availability, where that is another than the field `available`.
+    """
+
+    key: str
+    platform: Platform
+    name: str
+    value: str = ""
+    source: Source = "own"
+    device_class: str = ""
+    unit: str = ""
+    state_class: str = ""
+    precision: int | None = None
+    icon: str = ""
+    category: Literal["", "diagnostic", "config"] = ""
+    enabled: bool = True
+    dangerous: bool = False
+    variants: frozenset[str] = frozenset()
+    needs: tuple[Need, ...] = ()
+    reach: Reach = "own"
+    does: tuple[Does, ...] = ()
+    options: tuple[str, ...] = ()
+    attributes: str = ""
+    alive: str = ""
+
+
+# --- templates -------------------------------------------------------------------------------------------------------
+# A topic that is cleared brings an empty payload, for which `value_json` does not exist.
+
+DATA = "(value_json|default({}))"
+MOVE, JUMP, PAUSE = 2, 25, 180  # percentage points, percentage points, seconds
+
+
+def get(name: str) -> str:
+    """A field as it is; null becomes `unknown`."""
+    return f"{{{{ {DATA}.get('{name}') }}}}"
+
+
+def yes(condition: str, *known: str) -> str:
+    """ON or OFF; unknown while one of the fields `known` is null. The condition sees the payload as `v`."""
+    unknown = " or ".join(f"v.get('{name}') is none" for name in known) or "not v"
+    return f"{{% set v={DATA} %}}{{{{ none if {unknown} else 'ON' if {condition} else 'OFF' }}}}"
+
+
+def calm(name: str, *, move: float = MOVE, jump: float = JUMP, pause: int = PAUSE) -> str:
+    """A figure that the recorder need not write at every poll.
+
+    What moved by `move` is taken over every `pause` seconds, what moved by `jump` at once.
+    """
+    return (
+        f"{{% set n={DATA}.get('{name}') %}}{{% set o=this.state|float(none) %}}"
+        f"{{{{ n if n is none or o is none or (n-o)|abs>={jump:g} or ((n-o)|abs>={move:g} and "
+        f"as_timestamp(now())-as_timestamp(this.last_changed)>={pause}) else this.state }}}}"
+    )

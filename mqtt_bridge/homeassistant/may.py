@@ -1,0 +1,66 @@
+"""What Home Assistant may be offered: what MQTT commands, the policy and the token's privileges let pass."""
+
+from collections.abc import Mapping
+
+from mqtt_bridge.actions import ACTIONS, Privilege
+from mqtt_bridge.homeassistant.entity import Does
+from mqtt_bridge.homeassistant.thing import Thing
+from mqtt_bridge.model import GuestState
+from mqtt_bridge.policy import Principal, judge
+from mqtt_bridge.proxmox.permissions import Permissions, anywhere, holds
+from mqtt_bridge.proxmox.privileges import alternatives
+from mqtt_bridge.settings import PermissionSettings
+from mqtt_bridge.targets import DatastoreTarget, GuestTarget, NodeTarget, Target, Touched
+
+
+class May:
+    """Asked for each command of each thing."""
+
+    def __init__(self, permission: PermissionSettings) -> None:
+        self._permission = permission
+        self._principal = Principal("Home Assistant", "mqtt", permission.mqtt_allow)
+
+    @property
+    def commands(self) -> bool:
+        """Whether any command is listened to."""
+        return self._permission.mqtt_allow != "read"
+
+    def do(self, does: Does, thing: Thing) -> bool:
+        """Whether the settings let this be done to it (an approval may still be asked for)."""
+        if not self.commands:
+            return False
+        if not does.action:
+            return True
+        return judge(self._permission, self._principal, ACTIONS[does.action], [Touched(_target(thing))]) is None
+
+    def lacks(self, does: Does, thing: Thing, granted: Permissions) -> Privilege | None:
+        """The privilege that the token lacks for it."""
+        rights = ACTIONS[does.action].privileges if does.action else ()
+        return next((right for right in rights if not _held(right, thing.key.ids, granted)), None)
+
+
+def _held(right: Privilege, ids: Mapping[str, str], granted: Permissions) -> bool:
+    path, _, rest = right.path.partition("{")
+    if rest and (name := rest.rstrip("}")) in ids:
+        return any(holds(granted, f"{path}{ids[name]}", each) for each in alternatives(right.name))
+    return any(anywhere(granted, path.rstrip("/") or "/", each) for each in alternatives(right.name))
+
+
+def _target(thing: Thing) -> Target:
+    state, ids = thing.state, thing.key.ids
+    if isinstance(state, GuestState):
+        return GuestTarget(
+            site=state.site,
+            vmid=state.vmid,
+            type=state.type,
+            node=state.node,
+            name=state.name,
+            state=state.status,
+            tags=frozenset(tag.casefold() for tag in state.tags),
+            pool=state.pool,
+            template=state.template,
+            protection=state.protection,
+        )
+    if thing.key.kind == "datastore":
+        return DatastoreTarget(thing.key.site, ids["store"], whole=True)
+    return NodeTarget(thing.key.site, ids["node"], online=True)

@@ -1,0 +1,79 @@
+"""The entities of a node."""
+
+from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, calm, get, yes
+
+PVE = frozenset({"pve"})
+AUDIT = (Need("/nodes", "Sys.Audit"), Need("/system", "Sys.Audit"))
+EVENTS = ("online", "offline", "fenced", "task_failed", "update_available")
+LASTS = "24h"  # a maintenance that is switched on and forgotten ends then
+MAINTENANCE = (
+    Does("maintenance", args=f'{{"duration":"{LASTS}"}}'),
+    Does("maintenance_end"),
+)  # fmt: skip
+UNTIL = "{{ {'until': (value_json|default({})).get('maintenance_until')}|tojson }}"
+_VERSION = "((v.get('version') or '').split('/')+['',''])"
+# Proxmox tells the packages that wait, not what they make of its version: their number stands for it
+_UPDATE = (
+    "{% set v=(value_json|default({})) %}{% if v.get('updates') is not none and v.get('version') %}"
+    f"{{% set now={_VERSION}[1] %}}{{% set n=v.updates %}}"
+    "{{ {'installed_version': now, 'latest_version': now if n==0 else now~' + '~n~' packages',"
+    " 'release_summary': none if n==0 else n~' packages can be upgraded.',"
+    " 'in_progress': false, 'update_percentage': none}|tojson }}{% endif %}"
+)
+
+
+def _figure(key: str, name: str, value: str, icon: str, **more: object) -> Entity:
+    fields = {"unit": PERCENT, "precision": 1, "state_class": "measurement", **more}
+    return Entity(key, "sensor", name, value, "metrics", icon=icon, **fields)  # type: ignore[arg-type]
+
+
+def _button(key: str, name: str, action: str, icon: str, *, dangerous: bool = False, reach: str = "own") -> Entity:
+    return Entity(
+        key, "button", name, does=(Does(key, action),), icon=icon, category="config", enabled=False,
+        dangerous=dangerous, variants=PVE, reach=reach,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+ROWS: tuple[Entity, ...] = (
+    Entity(
+        "online", "binary_sensor", "Online",
+        "{% set s=(value_json|default({})).get('status') %}{{ {'online': 'ON', 'offline': 'OFF'}.get(s) }}",
+        device_class="connectivity", reach="site",
+    ),
+    _figure("cpu", "CPU usage", calm("cpu_percent"), "mdi:cpu-64-bit"),
+    _figure("memory", "Memory usage", calm("mem_percent"), "mdi:memory"),
+    _figure("disk", "Root disk usage", calm("disk_percent", move=0.5), "mdi:harddisk"),
+    _figure("guests_running", "Guests running", get("guests_running"), "mdi:play-box-multiple", unit="", precision=None,
+            variants=PVE),
+    Entity(
+        "failed_tasks", "sensor", "Failed tasks", get("failed_tasks"), "upkeep", needs=AUDIT, reach="site",
+        state_class="measurement", icon="mdi:clipboard-alert-outline",
+        attributes="{{ {'last_failure': (value_json|default({})).get('last_failure')}|tojson }}",
+    ),
+    Entity(
+        "updates", "update", "Updates", _UPDATE, variants=PVE, needs=(Need("/nodes", "Sys.Modify"),),
+        category="config",
+    ),
+    Entity(
+        "maintenance", "switch", "Maintenance", yes("v.maintenance", "maintenance"), "upkeep",
+        icon="mdi:wrench-clock", does=MAINTENANCE, reach="site", attributes=UNTIL,
+    ),
+    Entity("event", "event", "Event", options=EVENTS, icon="mdi:bell-outline", reach="site"),
+    _figure("load", "Load", get("load1"), "mdi:gauge", unit="", precision=2, enabled=False, category="diagnostic",
+            needs=AUDIT),
+    _figure("swap", "Swap used", get("swap"), "mdi:harddisk", unit="B", precision=0, device_class="data_size",
+            enabled=False, category="diagnostic", needs=AUDIT),
+    _figure("io_wait", "IO wait", calm("io_wait_percent"), "mdi:timer-sand", enabled=False, category="diagnostic",
+            needs=AUDIT),
+    Entity("started", "sensor", "Started", get("booted_at"), device_class="timestamp", category="diagnostic",
+           enabled=False),
+    Entity(
+        "certificate", "sensor", "Certificate expires", get("certificate_expires"), device_class="timestamp",
+        category="diagnostic", enabled=False, variants=PVE, needs=AUDIT,
+    ),
+    _button("startall", "Start all guests", "node.startall", "mdi:play-box-multiple"),
+    _button("wakeonlan", "Wake on LAN", "node.wakeonlan", "mdi:power", reach="site"),
+    _button("stopall", "Shut down all guests", "node.stopall", "mdi:stop-circle", dangerous=True),
+    _button("reboot", "Reboot", "node.reboot", "mdi:restart-alert", dangerous=True),
+    _button("shutdown", "Shutdown", "node.shutdown", "mdi:power-plug-off", dangerous=True),
+)  # fmt: skip

@@ -1,0 +1,257 @@
+"""A device's discovery configuration, of its rows: what Home Assistant finds on `…/device/<id>/config`.
+
+What holds there (seen on real ones, `docs/homeassistant.md`): an unknown key at top level or in `dev` rejects the whole
+device, one component without `uniq_id` too; `def_ent_id` names its domain; an icon is `mdi:…`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mqtt_bridge import __version__
+from mqtt_bridge.homeassistant.chosen import Chosen
+from mqtt_bridge.homeassistant.entity import DATA, Does, Entity, Need
+from mqtt_bridge.homeassistant.may import May
+from mqtt_bridge.homeassistant.thing import COMMAND_TOPICS, EVENT_TOPICS, ROWS, Key, Thing
+from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
+from mqtt_bridge.proxmox.permissions import Permissions, anywhere
+from mqtt_bridge.proxmox.privileges import alternatives
+from mqtt_bridge.purge import ORIGIN
+from mqtt_bridge.topics import Topics
+
+Component = dict[str, Any]
+_ALIVE = f"{{{{ 'online' if {DATA}.get('available') else 'offline' }}}}"
+_SITE_ALIVE = "{{ 'offline' if value=='offline' else 'online' }}"
+# A JSON command needs an id of its own and a fresh time; the word is `value`
+_COMMAND = (
+    '{{"command":"{{{{value}}}}","id":"ha-{{{{(now().timestamp()*1000)|int}}}}-{{{{range(99999)|random}}}}",'
+    '"ts":{{{{now().timestamp()}}}},"who":"Home Assistant"{args}}}'
+)
+_MODELS = {"qemu": "Virtual machine", "lxc": "Container", "cluster": "Cluster", "standalone": "Standalone host",
+           "pbs": "Backup Server"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a configuration depends on beside its thing. `full` (percent): a storage is a problem from there on."""
+
+    names: Topics
+    bridge: str
+    chosen: Chosen
+    may: May
+    granted: Callable[[str], Permissions]
+    url: Callable[[Thing], str | None]
+    pbs: frozenset[str] = frozenset()
+    full: float = 85.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """`left_out`: entities that the token's privileges do not allow, with what is missing."""
+
+    payload: bytes
+    components: frozenset[tuple[str, str]]
+    left_out: frozenset[str] = frozenset()
+
+
+def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> Config | None:
+    """None: it is no device, or all of its entities are excluded.
+
+    `known`: components that it has already; what the token cannot read any more is not taken away from it.
+    """
+    maker = _Maker(thing, around)
+    components: dict[str, Component] = {}
+    left_out: set[str] = set()
+    for row in ROWS[thing.key.kind] if thing.wanted else ():
+        enabled = around.chosen.enabled(thing, row)
+        if enabled is None or not maker.exists(row):
+            continue
+        if (lacking := maker.lacking(row)) and row.key not in known:
+            left_out.add(f"{thing.key.kind}/{row.key}: {lacking}")
+            continue
+        components |= maker.components(row, enabled=enabled)
+    if not components:
+        return None
+    whole = {**maker.head(), "cmps": components}
+    made = frozenset((key, str(one["p"])) for key, one in components.items())
+    return Config(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode(), made, frozenset(left_out))
+
+
+class _Maker:
+    """The parts of one device's configuration."""
+
+    def __init__(self, thing: Thing, around: Around) -> None:
+        self._thing = thing
+        self._around = around
+        self._names = around.names
+        self._ids = thing.key.ids
+        self._base = around.names.base
+        self.identity = thing.key.identity(self._base)
+
+    # --- which rows ------------------------------------------------------------------------------------------------
+
+    def exists(self, row: Entity) -> bool:
+        """Whether such a thing has it, and may have it."""
+        variant = self._thing.variant or ("pbs" if self._thing.key.site in self._around.pbs else "pve")
+        if row.variants and variant not in row.variants:
+            return False
+        return all(self._around.may.do(does, self._thing) for does in row.does)
+
+    def lacking(self, row: Entity) -> str:
+        """The privilege that the token lacks for it; empty: none."""
+        granted = self._around.granted(self._thing.key.site)
+        if row.needs and not any(_readable(granted, need) for need in row.needs):
+            return " or ".join(f"{need.privilege} on {need.path}" for need in row.needs)
+        rights = (self._around.may.lacks(does, self._thing, granted) for does in row.does)
+        return next((f"{right.name} on {right.path.split('/{')[0]}" for right in rights if right), "")
+
+    # --- the device ------------------------------------------------------------------------------------------------
+
+    def head(self) -> dict[str, Any]:
+        """All but the components."""
+        device = {
+            "ids": [self.identity],
+            "name": self._thing.label,
+            "mf": "Proxmox",
+            **self._about(),
+            "cu": self._around.url(self._thing),
+            "via_device": self._parent(),
+        }
+        return {
+            "dev": {key: value for key, value in device.items() if value},
+            "o": {"name": ORIGIN, "sw": __version__},
+            "avty": self._available("own", ""),
+            "avty_mode": "all",
+            "stat_t": self._topic(self._thing.key.topic),
+        }
+
+    def _about(self) -> dict[str, str | None]:
+        match self._thing.state:
+            case GuestState(type=kind, vmid=vmid):
+                return {"mdl": _MODELS[kind], "mdl_id": f"{kind}/{vmid}"}
+            case NodeState(version=version, cpu_model=cpu):
+                return {"mdl": "Node", "mdl_id": cpu, "sw": version and "/".join(version.split("/")[:2])}
+            case ClusterState(kind=kind):
+                return {"mdl": _MODELS[kind]}
+            case StorageState(type=kind):
+                return {"mdl": "Storage", "mdl_id": kind}
+            case DatastoreState():
+                return {"mdl": "Datastore"}
+
+    def _parent(self) -> str | None:
+        site, state = self._thing.key.site, self._thing.state
+        if isinstance(state, ClusterState):
+            return None
+        node = state.node if isinstance(state, GuestState | StorageState) else None
+        parent = Key(site, "node", (node,)) if node else Key(site, "cluster")
+        return parent.identity(self._base)
+
+    # --- its components --------------------------------------------------------------------------------------------
+
+    def components(self, row: Entity, *, enabled: bool) -> dict[str, Component]:
+        """The row's own, and for events a trigger of each type for the automations of the UI."""
+        found: dict[str, Component] = {row.key: self._component(row, enabled=enabled)}
+        if row.platform == "event" and enabled:
+            found |= dict(self._triggers(row))
+        return found
+
+    def _component(self, row: Entity, *, enabled: bool) -> Component:
+        full = f"{self._around.full:g}"
+        fields: Component = {
+            "p": row.platform,
+            "name": row.name,
+            "uniq_id": f"{self.identity}_{row.key}",
+            "def_ent_id": f"{row.platform}.{self._thing.object_id}_{row.key}",
+            "val_tpl": row.value.replace("{full}", full),
+            "dev_cla": row.device_class,
+            "unit_of_meas": row.unit,
+            "stat_cla": row.state_class,
+            "sug_dsp_prc": row.precision,
+            "ic": row.icon,
+            "ent_cat": row.category,
+            "en": None if enabled else False,
+            **self._source(row),
+            **self._commands(row.does),
+        }
+        if row.options:
+            fields["evt_typ" if row.platform == "event" else "ops"] = list(row.options)
+        return {key: value for key, value in fields.items() if value is not None and value != ""}
+
+    def _source(self, row: Entity) -> Component:
+        """Where its values come from, where that is not the thing's own topic."""
+        fields: Component = {}
+        if row.platform == "event":
+            fields |= {"stat_t": self._topic(EVENT_TOPICS[self._thing.key.kind]), "qos": 1}
+        elif row.source != "own":
+            fields["stat_t"] = self._source_topic(row)
+        if row.attributes:
+            fields |= {"json_attr_t": self._source_topic(row), "json_attr_tpl": row.attributes}
+        if row.reach != "own":
+            fields["avty"] = self._available(row.reach, row.alive)
+        return fields
+
+    def _source_topic(self, row: Entity) -> str:
+        kind = self._thing.key.topic
+        named = {
+            "own": kind,
+            "metrics": f"{kind}_metrics",
+            "upkeep": "site_upkeep" if kind == "cluster" else f"{kind}_upkeep",
+            "site": "site_state",
+        }
+        return self._topic(named[row.source])
+
+    def _commands(self, does: tuple[Does, ...]) -> Component:
+        if not does:
+            return {}
+        given = [f"{{% if value=='{each.word}' %}},\"args\":{each.args}{{% endif %}}" for each in does if each.args]
+        fields: Component = {
+            "cmd_t": self._topic(COMMAND_TOPICS[self._thing.key.kind]),
+            "cmd_tpl": _COMMAND.format(args="".join(given)),
+            "qos": 1,
+        }
+        if len(does) == 1:
+            return {**fields, "pl_prs": does[0].word}
+        on, off = does
+        return {**fields, "pl_on": on.word, "pl_off": off.word, "stat_on": "ON", "stat_off": "OFF"}
+
+    def _triggers(self, row: Entity) -> Iterator[tuple[str, Component]]:
+        for kind in row.options:
+            yield (
+                f"on_{kind}",
+                {
+                    "p": "device_automation",
+                    "atype": "trigger",
+                    "type": kind.replace("_", " "),
+                    "stype": "event",
+                    "t": self._topic(EVENT_TOPICS[self._thing.key.kind]),
+                    "pl": kind,
+                    "val_tpl": "{{ value_json.event_type }}",
+                },
+            )
+
+    def _available(self, reach: str, alive: str) -> list[dict[str, str]]:
+        """What must be there: the bridge, the site's API, and the thing itself or the node that it is on."""
+        found = [{"t": self._names.build("bridge_state", bridge=self._around.bridge)}]
+        if reach != "bridge":
+            found.append({"t": self._topic("site_state"), "val_tpl": _SITE_ALIVE})
+        node = self._ids.get("node")
+        if reach == "place" and node and self._thing.key.topic == "storage":
+            found.append({"t": self._topic("node"), "val_tpl": _ALIVE})
+        if alive or (reach == "own" and not isinstance(self._thing.state, ClusterState)):
+            found.append({"t": self._topic(self._thing.key.topic), "val_tpl": alive or _ALIVE})
+        return found
+
+    def _topic(self, kind: str) -> str:
+        return self._names.build(kind, **self._ids)
+
+
+def _readable(granted: Permissions, need: Need) -> bool:
+    return any(anywhere(granted, need.path, each) for each in alternatives(need.privilege))
+
+
+def stubbed(config: Config, gone: Mapping[str, str]) -> bytes:
+    """The same with components that are to go, as Home Assistant has them removed: by their platform alone."""
+    whole = json.loads(config.payload)
+    whole["cmps"] |= {key: {"p": platform} for key, platform in gone.items()}
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
