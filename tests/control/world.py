@@ -4,7 +4,6 @@ Every guest has a pool and a tag of its own, so that a rule can name exactly one
 """
 
 import asyncio
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -110,7 +109,7 @@ class Frozen:
         found = self.known[key]
         if isinstance(found, BridgeError):
             raise found
-        return self.overlay(segments, copy.deepcopy(found))
+        return self.overlay(segments, found)
 
     async def _ask(self, method: str, segments: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
         if self.live is None:
