@@ -144,7 +144,7 @@ def test_no_secret_is_in_it_and_what_is_left_out_is_said_by_name() -> None:
 
 
 def test_it_is_the_same_each_time_in_whatever_order() -> None:
-    shuffled = [Source(s.vmid, s.type, s.node, dict(reversed(list(s.config.items()))), s.running, s.pool) for s in SOURCES]
+    shuffled = [Source(s.vmid, s.type, s.node, dict(sorted(s.config.items())), s.running, s.pool) for s in SOURCES]
     assert generate(reversed(shuffled)).hcl == generate(SOURCES).hcl
 
 
