@@ -56,7 +56,11 @@ async def _plan(reading: Reading, ref: GuestRef, args: MigrateArgs) -> Plan:
     flight = await _preflight(reading, guest, target) if target.node != guest.node else Preflight()
     storage = await _storage(reading, guest, target, args)
     along = [await reading.guest(GuestRef(int(sid.partition(":")[2]), guest.site)) for sid in flight.along]
-    objects = [Touched(guest), Touched(NodeTarget(guest.site, guest.node, online=True), "read"), Touched(target, "read")]
+    objects = [
+        Touched(guest),
+        Touched(NodeTarget(guest.site, guest.node, online=True), "read"),
+        Touched(target, "read"),
+    ]
     objects += [Touched(one) for one in along] + ([Touched(storage)] if storage else [])
     path = ("nodes", guest.node, guest.type, guest.vmid, "migrate")
     here = target.node == guest.node
