@@ -1,11 +1,11 @@
 """Backups: made, restored, deleted, wherever they lie."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from mqtt_bridge.targets import DatastoreRef, GuestRef, StorageRef
-from proxmox_mcp.tools.base import Call, NodeArgument, SiteArgument, Tool, Vmid
+from proxmox_mcp.tools.base import Call, NodeArgument, Old, SiteArgument, Tool, Vmid
 from proxmox_mcp.tools.control import ControlAnswer, Timing, perform
 
 VOLUME = "as list_backups shows it"
@@ -27,6 +27,7 @@ class CreateOrder(Timing):
 class RestoreOrder(Timing):
     """Which backup to restore, and as what."""
 
+    old: ClassVar[Old] = {"archive": "volume"}
     volume: str = Field(description=VOLUME)
     vmid: Vmid | None = Field(default=None, description="default: next free")
     overwrite: bool | None = Field(default=None, description="destroy guest `vmid` for it")
@@ -42,6 +43,7 @@ class RestoreOrder(Timing):
 class DeleteOrder(Timing):
     """Which backup to delete."""
 
+    old: ClassVar[Old] = {"volid": "volume", "storage": None}  # a volume's name begins with its storage's
     volume: str = Field(description=VOLUME)
     datastore: str | None = Field(default=None, description="where volume is type/id/time")
     namespace: str | None = None

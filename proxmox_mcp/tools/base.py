@@ -5,9 +5,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from mqtt_bridge.errors import BridgeError, UnknownTargetError
 from mqtt_bridge.model import Model, utc
@@ -71,10 +79,31 @@ class Call:
         return client
 
 
-class Arguments(BaseModel):
-    """A tool's arguments. Unknown ones are refused: a misspelt filter must not return everything."""
+Old = Mapping[str, str | None]
 
+
+class Arguments(BaseModel):
+    """A tool's arguments. Unknown ones are refused: a misspelt filter must not return everything.
+
+    `old` are names that callers of earlier servers send (docs/migrating.md): what each is called here, None where
+    there is nothing to say. They are accepted and not listed.
+    """
+
+    old: ClassVar[Old] = {}
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_by_their_old_names(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or cls.old.keys().isdisjoint(given):
+            return given
+        kept = {name: value for name, value in given.items() if name not in cls.old}
+        for name in given.keys() & cls.old.keys():
+            new = cls.old[name]
+            if new in kept:
+                raise ValueError(f"{name} and {new} are the same: give one of them")
+            kept |= {new: given[name]} if new else {}
+        return kept
 
 
 Handler = Callable[[Call, Any], Awaitable[Answer]]

@@ -1,10 +1,12 @@
 """Sites and nodes."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from mqtt_bridge.model import ClusterState, Model, NodeMetrics, NodeState, NodeStatus, StorageState, TaskInfo
 from proxmox_mcp.tools import words
-from proxmox_mcp.tools.base import Arguments, Call, Listed, Page, SiteArgument, Tool, fresh, merged, paged
+from proxmox_mcp.tools.base import Arguments, Call, Listed, Old, Page, SiteArgument, Tool, fresh, merged, paged
 from proxmox_mcp.view import Answer, View
 
 TASKS = 10  # of its own that a node shows
@@ -13,6 +15,7 @@ TASKS = 10  # of its own that a node shows
 class OneSite(Arguments):
     """Which site."""
 
+    old: ClassVar[Old] = {"include_details": None}
     site: str | None = Field(default=None, description="only this site")
 
 
@@ -82,6 +85,7 @@ def _site(view: View, site: str) -> SiteRow:
 class NodeFilter(Listed):
     """Which nodes."""
 
+    old: ClassVar[Old] = {"include_details": None}
     status: NodeStatus | None = Field(default=None, description="only nodes in this state")
 
 

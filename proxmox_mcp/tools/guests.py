@@ -31,6 +31,7 @@ CONFIG_KEYS_OUTSIDE = frozenset({"description"})  # text by whoever may edit the
 class GuestFilter(Listed):
     """Which guests."""
 
+    vmid: Vmid | None = None
     status: GuestStatus | None = Field(default=None, description="only guests in this state")
     tag: str | None = Field(default=None, description="only guests with this tag")
     pool: str | None = Field(default=None, description="only guests of this pool")
@@ -112,6 +113,7 @@ def _status(guest: GuestRow | GuestState) -> str:
 def _fits(guest: GuestState, args: GuestFilter, kind: GuestType) -> bool:
     return (
         guest.type == kind
+        and args.vmid in {None, guest.vmid}
         and args.node in {None, guest.node}
         and args.status in {None, guest.status}
         and args.pool in {None, guest.pool}

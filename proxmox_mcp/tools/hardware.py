@@ -1,11 +1,11 @@
 """Disks and network interfaces of guests: added, changed, moved, taken away. All go through `actions`."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from mqtt_bridge.targets import GuestRef
-from proxmox_mcp.tools.base import Call, NodeArgument, SiteArgument, Tool, Vmid
+from proxmox_mcp.tools.base import Call, NodeArgument, Old, SiteArgument, Tool, Vmid
 from proxmox_mcp.tools.control import ControlAnswer, Timing, perform
 
 DISK = "like scsi0, rootfs, mp0"
@@ -21,6 +21,7 @@ class _GuestOrder(Timing):
 class AddDisk(_GuestOrder):
     """A new, empty disk."""
 
+    old: ClassVar[Old] = {"mp": "disk", "size": "size_gb"}
     storage: str
     size_gb: int = Field(ge=1)
     bus: Literal["scsi", "virtio", "sata", "ide"] | None = Field(default=None, description="VMs; scsi unless given")
@@ -53,12 +54,14 @@ class MoveDisk(_GuestOrder):
 class RemoveDisk(_GuestOrder):
     """Which one."""
 
+    old: ClassVar[Old] = {"mp": "disk"}
     disk: str = Field(description="like scsi1, mp0, unused0")
 
 
 class SetInterface(_GuestOrder):
     """What is to be different."""
 
+    old: ClassVar[Old] = {"net": "interface", "macaddr": "mac", "vlan": "tag", "gw": "gateway"}
     interface: str = Field(pattern=INTERFACE, description="like net0")
     bridge: str | None = Field(default=None, description="needed for a new one")
     tag: int | None = Field(default=None, ge=0, le=4094, description="VLAN; 0: none")
@@ -77,6 +80,7 @@ class SetInterface(_GuestOrder):
 class RemoveInterface(_GuestOrder):
     """Which one."""
 
+    old: ClassVar[Old] = {"net": "interface"}
     interface: str = Field(pattern=INTERFACE, description="like net1")
 
 

@@ -4,9 +4,10 @@
 all: get_guest answers both.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mqtt_bridge.redact import redact
 from mqtt_bridge.targets import GuestRef, NodeRef
@@ -22,7 +23,7 @@ READS = {"status": ("status", "current"), "config": ("config",)}
 
 
 class VmOrder(Timing):
-    """What to do with which virtual machine."""
+    """What to do with which virtual machine. `force` (of earlier servers): a shutdown that does not ask is a stop."""
 
     vmid: Vmid
     command: VmCommand
@@ -31,6 +32,18 @@ class VmOrder(Timing):
     shutdown_timeout: int | None = Field(
         default=None, ge=0, le=7200, description="shutdown, reboot: seconds that the guest gets"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forced(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "force" not in given:
+            return given
+        kept = {name: value for name, value in given.items() if name != "force"}
+        if given["force"] in {None, False}:
+            return kept
+        if given["force"] is not True or kept.get("command") not in {"stop", "shutdown"}:
+            raise ValueError("force is true or false, and for stop and shutdown only")
+        return {**kept, "command": "stop"}
 
 
 class LxcOrder(VmOrder):

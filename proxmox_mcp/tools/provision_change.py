@@ -1,6 +1,9 @@
 """Guests that are there: their settings, cloud-init, where they run, and how they end."""
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from mqtt_bridge.targets import GuestRef
 from proxmox_mcp.tools.base import Call, NodeArgument, SiteArgument, Tool, Vmid
@@ -71,6 +74,16 @@ class DeleteOrder(_OfGuest):
     """Which guest goes."""
 
     purge: bool = Field(default=False, description="also out of backup jobs, replication and HA")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unforced(cls, given: Any) -> Any:
+        """`force` of earlier servers stopped a running guest first."""
+        if not isinstance(given, Mapping) or "force" not in given:
+            return given
+        if given["force"]:
+            raise ValueError("a running guest is not deleted: stop it first, and leave force out")
+        return {name: value for name, value in given.items() if name != "force"}
 
 
 def _ref(args: _OfGuest) -> GuestRef:

@@ -1,12 +1,12 @@
 """New guests: made, or cloned from others; and the images that they are made from."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from mqtt_bridge.settings import Settings
 from mqtt_bridge.targets import GuestRef, NodeRef, StorageRef
-from proxmox_mcp.tools.base import Call, NodeArgument, SiteArgument, Tool, Vmid
+from proxmox_mcp.tools.base import Call, NodeArgument, Old, SiteArgument, Tool, Vmid
 from proxmox_mcp.tools.control import ControlAnswer, Timing, given, perform
 
 FreeVmid = Annotated[Vmid | None, Field(description="default: the next free one")]
@@ -15,6 +15,7 @@ FreeVmid = Annotated[Vmid | None, Field(description="default: the next free one"
 class _New(Timing):
     """What every new guest has."""
 
+    old: ClassVar[Old] = {"cpus": "cores", "disk_size": "disk", "network_bridge": "bridge"}
     node: str = Field(description="node name")
     vmid: FreeVmid = None
     site: SiteArgument = None
@@ -48,6 +49,7 @@ class NewVm(_New):
 class NewLxc(_New):
     """A container."""
 
+    old: ClassVar[Old] = {**_New.old, "ostemplate": "template", "hostname": "name", "rootfs": "disk"}
     template: str = Field(description="volume of a container template (list_images)")
     swap: int | None = Field(default=None, description="MiB")
     password: str | None = Field(default=None, description="root's")
@@ -65,6 +67,7 @@ class NewLxc(_New):
 class CloneOrder(Timing):
     """What to clone, and what it becomes."""
 
+    old: ClassVar[Old] = {"hostname": "name"}
     vmid: Vmid
     newid: FreeVmid = None
     site: SiteArgument = None

@@ -1,13 +1,16 @@
 """Snapshots of a guest: made, gone back to, deleted."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from mqtt_bridge.targets import GuestRef
-from proxmox_mcp.tools.base import Call, NodeArgument, SiteArgument, Tool, Vmid
+from proxmox_mcp.tools.base import Call, NodeArgument, Old, SiteArgument, Tool, Vmid
 from proxmox_mcp.tools.control import ControlAnswer, Timing, perform
 
 
 class _Order(Timing):
+    old: ClassVar[Old] = {"snapname": "name", "vm_type": None}
     vmid: Vmid
     node: NodeArgument = None
     site: SiteArgument = None

@@ -1,12 +1,12 @@
 """Snapshots of a guest, as the tree that they are."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from mqtt_bridge.model import utc
 from proxmox_mcp.tools import asking, words
-from proxmox_mcp.tools.base import Arguments, Call, NodeArgument, SiteArgument, Tool, Vmid
+from proxmox_mcp.tools.base import Arguments, Call, NodeArgument, Old, SiteArgument, Tool, Vmid
 from proxmox_mcp.view import Answer
 
 Row = dict[str, Any]
@@ -16,6 +16,7 @@ HERE = "current"  # Proxmox's name for what is not a snapshot but the guest as i
 class SnapshotRequest(Arguments):
     """Of which guest."""
 
+    old: ClassVar[Old] = {"vm_type": None}
     vmid: Vmid
     node: NodeArgument = None
     site: SiteArgument = None

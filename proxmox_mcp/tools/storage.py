@@ -1,19 +1,20 @@
 """Storages and datastores, and how well guests are backed up."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from mqtt_bridge.model import DatastoreState, GuestState, Model, StorageState, TaskInfo
 from proxmox_mcp.store import seconds
 from proxmox_mcp.tools import words
-from proxmox_mcp.tools.base import Call, Listed, Page, Paged, Tool, fresh, named_like, paged
+from proxmox_mcp.tools.base import Call, Listed, Old, Page, Paged, Tool, fresh, named_like, paged
 from proxmox_mcp.view import View
 
 
 class StorageFilter(Listed):
     """Which storages."""
 
+    old: ClassVar[Old] = {"storage": "name"}
     name: str | None = Field(default=None, description="storage name as a glob")
     min_used_percent: float | None = Field(default=None, ge=0, le=100, description="only those at least so full")
 

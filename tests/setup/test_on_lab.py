@@ -201,9 +201,9 @@ async def test_no_privilege_is_given_that_nothing_permitted_needs(
 async def test_proxmox_itself_refuses_what_is_above(
     lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, level: Level
 ) -> None:
-    above = ["vm.create", "guest.clone", "guest.delete", "guest.exec", "network.set", "node.reboot"]
+    above = ["vm.create", "guest.clone", "guest.delete", "guest.exec", "network.set"]
     if level == "read":
-        above += ["guest.reset", "snapshot.create", "disk.add", "datastore.gc"]
+        above += ["guest.reset", "node.reboot", "snapshot.create", "disk.add", "datastore.gc"]
     async with made(lab, tmp_path, capsys, monkeypatch, "--level", level) as token:
         for name in above:
             order = ORDERS[name]
