@@ -8,12 +8,12 @@ from mqtt_bridge.settings.row import Row
 
 
 def _rows(group: str, part: str, *keys: str, default: str = "") -> tuple[Row, ...]:
-    """Rows by key; a key written as KEY=value has that default, and `secret:` before it marks a secret."""
+    """Rows by key; a key written as KEY=value has that default."""
     rows = []
     for key in keys:
-        name, _, value = key.removeprefix("secret:").partition("=")
+        name, _, value = key.partition("=")
         shape = v.BOOLEAN if (value or default) in {"true", "false"} else v.ANY
-        rows.append(Row(name, group, "", shape, value or default, secret=key.startswith("secret:"), part=part))
+        rows.append(Row(name, group, "", shape, value or default, part=part))
     return tuple(rows)
 
 

@@ -46,6 +46,7 @@ def test_every_available_group_is_shown_in_order(host: Callable[..., dict[str, s
         "host",
         "API",
         "permission",
+        "approval",
         "MQTT",
         "MCP",
         "events in",
@@ -53,5 +54,6 @@ def test_every_available_group_is_shown_in_order(host: Callable[..., dict[str, s
         "filters of one listener",
         "notify",
         "notify routing",
+        "Home Assistant",
         "general",
     ]

@@ -18,11 +18,13 @@ from mqtt_bridge.settings import (
     is_loopback,
     load,
 )
+from mqtt_bridge.settings.approving import ApprovalSettings
 from mqtt_bridge.settings.event_rows import FILTERED
 from mqtt_bridge.settings.listening import EventSettings, Filters, ListenerSettings
 from mqtt_bridge.settings.notify_rows import NOTIFIERS
 from mqtt_bridge.settings.notifying import NotifySettings, OutSettings, Routing
 from mqtt_bridge.settings.table import FIXED, TOOLSETS
+from mqtt_bridge.settings.types import HomeAssistantSettings
 
 Loader = Callable[..., Settings]
 Reporter = Callable[..., tuple[str, ...]]
@@ -46,6 +48,8 @@ def test_every_field_of_the_types_has_a_row() -> None:
         "general": GeneralSettings,
         "api": ApiSettings,
         "permission": PermissionSettings,
+        "approval": ApprovalSettings,
+        "homeassistant": HomeAssistantSettings,
         "mqtt": MqttSettings,
         "mcp": McpSettings,
         "events": EventSettings,
@@ -56,7 +60,15 @@ def test_every_field_of_the_types_has_a_row() -> None:
         **{f"routing.{name}": Routing for name in NOTIFIERS},
     }
     fields = {f"{name}.{field.name}" for name, section in sections.items() for field in dataclasses.fields(section)}
-    assembled = {"events.enabled", "events.filters", "events.per_listener", "notify.enabled", "notify.routing"}
+    assembled = {
+        "approval.approvers",
+        "listen.discord.own_webhooks",
+        "events.enabled",
+        "events.filters",
+        "events.per_listener",
+        "notify.enabled",
+        "notify.routing",
+    }
     assert filled - {""} == fields - assembled
 
 

@@ -78,10 +78,6 @@ def test_every_key_of_a_later_version_is_reported_when_it_asks_for_something(giv
         assert given(**{key: silent}).unavailable == ()
 
 
-def test_a_secret_file_of_a_later_version_counts_too(given: Loader) -> None:
-    assert "APPROVERS_FILE" in given(APPROVERS_FILE="/x").unavailable[0]
-
-
 def test_every_toolset_of_the_design_is_there(given: Loader) -> None:
     settings = given(MCP_TOOLSETS="core,power,hardware,iac")
     assert settings.mcp.toolsets == {"core", "power", "hardware", "iac"}
