@@ -44,7 +44,7 @@ async def test_a_rejection_is_in_it_too_and_nothing_is_sent(bench: Bench) -> Non
         actions = bench.actions(ASKING, approvals=approvals)
         asked = await actions.perform(AGENT, "guest.reset", GuestRef(VM))
         assert asked.approval is not None
-        await approvals.decide(asked.approval.id, "reject", Decider("bob", "claim"))
+        await approvals.decide(asked.approval.id, "reject", Decider("bob", "claimed"))
         with pytest.raises(PolicyError):
             await actions.perform(AGENT, "guest.reset", GuestRef(VM), approval=asked.approval.id)
     assert bench.writes == []
