@@ -5,6 +5,7 @@ turns, and the second sees what the first did. It is on disk when it returns.
 """
 
 import asyncio
+import errno
 import os
 import secrets
 import sqlite3
@@ -25,6 +26,8 @@ FILE = "approvals.db"
 VERSION = 1
 BUSY = 10.0  # seconds to wait for another process
 KEY_BYTES = 32
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_MAKING = threading.Lock()  # of this process: nobody connects between the making of the file and the closing of it
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS store (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS approvals (
@@ -86,9 +89,9 @@ class Database:
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            os.close(os.open(self.path, flags, 0o600))
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY, check_same_thread=False)
+            with _MAKING:
+                _make_private(self.path)
+                connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise _translated(self.path, error) from error
         try:
@@ -104,6 +107,18 @@ class Database:
             if connection is not None:
                 with suppress(sqlite3.Error):
                     connection.close()
+
+
+def _make_private(path: Path) -> None:
+    """The file, 0600, if there is none. One that is there is never opened here.
+
+    Closing any descriptor of a file takes from this process all locks on it (POSIX), also those of another connection
+    to it: SQLite in another process would then take itself for the last, and remove the write-ahead log in use.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepared(connection: sqlite3.Connection, path: Path) -> bytes:
@@ -155,6 +170,11 @@ def _transaction(connection: sqlite3.Connection, work: Work[T]) -> T:
 
 
 def _translated(path: Path, error: OSError | sqlite3.Error) -> ApprovalStoreError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+        return ApprovalStoreError(
+            f"The approvals in {path} are damaged, so nothing is done that needs one.",
+            cure=f"Stop what uses them, move {path}* away and start again; what waited has to be asked for again.",
+        )
     why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     return ApprovalStoreError(
         f"The approvals in {path} cannot be used: {why}.",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mqtt_bridge.approvals import Decider, Grant, Pending
-from mqtt_bridge.approvals.database import FILE, ApprovalStoreError
+from mqtt_bridge.approvals.database import FILE, ApprovalStoreError, Database
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.secret import Secret
@@ -50,6 +50,44 @@ async def test_the_store_is_private(tmp_path: Path) -> None:
         for file in folder.glob(f"{FILE}*"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+BRIEF_VISIT = """
+import asyncio, pathlib, sys
+from mqtt_bridge.approvals.database import Database
+
+async def visit():
+    async with Database(pathlib.Path(sys.argv[1])) as database:
+        await database.write(lambda c: c.execute("INSERT INTO command_ids VALUES ('lab', 'visit', 0)").close())
+
+asyncio.run(visit())
+"""
+
+
+async def test_a_visit_of_another_process_leaves_the_store_to_those_who_use_it(tmp_path: Path) -> None:
+    """`serve` has it open twice: opening it again must not take the locks of the first from it."""
+
+    async def ids(database: Database) -> list[tuple[str]]:
+        return await database.read(lambda c: c.execute("SELECT id FROM command_ids ORDER BY id").fetchall())
+
+    async with Database(tmp_path) as first, Database(tmp_path) as second:
+        await first.write(lambda c: c.execute("INSERT INTO command_ids VALUES ('lab', 'a', 0)").close())
+        command = [sys.executable, "-c", BRIEF_VISIT, str(tmp_path)]
+        visit = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+        assert (await visit.communicate())[1] == b""
+        await second.write(lambda c: c.execute("INSERT INTO command_ids VALUES ('lab', 'b', 0)").close())
+        async with Database(tmp_path) as third:
+            assert await ids(first) == await ids(second) == await ids(third) == [("a",), ("b",), ("visit",)]
+    async with Database(tmp_path) as later:
+        assert await ids(later) == [("a",), ("b",), ("visit",)]
+
+
+async def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ApprovalStoreError, match="symbolic links"):
+        async with Database(tmp_path):
+            pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -251,7 +289,7 @@ async def test_a_newer_or_damaged_store_is_refused(tmp_path: Path) -> None:
     for file in tmp_path.glob(f"{FILE}*"):
         file.unlink()
     (tmp_path / FILE).write_bytes(b"this is no database at all" * 100)
-    with pytest.raises(ApprovalStoreError, match="cannot be used"):
+    with pytest.raises(ApprovalStoreError, match=r"damaged.*move .*approvals\.db\* away"):
         async with Desk(tmp_path).approvals():
             pass
 
