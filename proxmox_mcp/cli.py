@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _setting_up(commands)
     _deciding(commands)
     _trying(commands)
+    _exercising(commands)
     return top
 
 
@@ -318,6 +319,29 @@ def _trying(commands: Commands) -> None:
     fault.add_argument("-h", "--help", action="store_true", dest="list_faults")
     fault.add_argument("fault", nargs="*", help="the fault's name and arguments")
     fault.set_defaults(run="proxmox_mcp.demo:fault")
+
+
+def _exercising(commands: Commands) -> None:
+    exercise = _add(
+        commands,
+        "exercise",
+        "proxmox_mcp.exercise.command:exercise",
+        "try every tool on throw-away guests, to work and to be refused, and take them away again",
+        "On a simulated datacentre of its own, unless a real site is named: then a VM, a container, a clone and a\n"
+        "restored guest are made there under ids that were free, and no other guest can be reached. Says what it did\n"
+        "and undid; Ctrl-C tidies too. Exit code 1 if anything went otherwise, or is left behind.",
+        "  proxmox-mcp exercise\n"
+        "  proxmox-mcp exercise --yes-i-mean home --node pve2 --storage local-lvm     on the site of the settings",
+    )
+    exercise.add_argument("--yes-i-mean", metavar="SITE", help="a real site of the settings: guests are made there")
+    exercise.add_argument("--node", help="where (default: the first that is online)")
+    exercise.add_argument("--storage", help="for disks (default: one that can make snapshots)")
+    exercise.add_argument("--pool", help="for the guests that it makes")
+    exercise.add_argument("--image-url", metavar="URL", help="an ISO to download (real site; default: none)")
+    exercise.add_argument("--image-sha256", metavar="HEX", help="its checksum")
+    exercise.add_argument("--image-storage", metavar="NAME", help="where to")
+    exercise.add_argument("--json", action="store_true", help="print what was done for machines")
+    exercise.add_argument("--speed", type=float, default=50.0, help=argparse.SUPPRESS)  # of the simulated tasks
 
 
 def _lab_options(command: _Parser) -> None:
