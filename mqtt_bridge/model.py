@@ -162,7 +162,7 @@ class GuestState(Model):
     last_backup: str | None = None
     backup_covered: bool | None = Field(default=None, description="in some backup job; null: not known")
     backup_stale: bool | None = Field(
-        default=None, description="in a job, and its newest backup is older than EVENT_WS_BACKUP_MAX_AGE; null: not known"
+        default=None, description="its newest backup is older than EVENT_WS_BACKUP_MAX_AGE; null: not known"
     )
     stopped_by: str | None = Field(default=None, description="who asked for the stop, while it is stopped")
     details_at: str | None = None

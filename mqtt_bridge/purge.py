@@ -1,16 +1,16 @@
 """Clear every retained topic of ours at a broker: states, metrics, and Home Assistant discovery that we published."""
 
 import asyncio
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Message
+from mqtt_bridge.discovered import is_ours, shed
 from mqtt_bridge.errors import BridgeError, BrokerRefusedError
 from mqtt_bridge.topics import TABLE, Topics
 
 QUIET = 1.0  # seconds without a message after which a broker has sent all it holds
-ORIGIN = "proxmox-mcp"  # the origin name in our discovery payloads: others' are left alone
+SETTLE = 2.0  # seconds in which Home Assistant lets go of disabled entities
 WINDOW = 500  # publishes under way at once
 ROUNDS = 50  # a broker that drops what exceeds its queue is asked again
 
@@ -18,6 +18,7 @@ ROUNDS = 50  # a broker that drops what exceeds its queue is asked again
 class _Collector:
     def __init__(self, names: Topics, discovery_prefix: str) -> None:
         self.topics: set[str] = set()
+        self.configs: dict[str, bytes] = {}
         self._last = 0.0
         self._names = names
         self._discovery = f"{discovery_prefix}/"
@@ -27,6 +28,8 @@ class _Collector:
         for message in messages:
             if message.retain and message.payload and self._is_ours(message):
                 self.topics.add(message.topic)
+                if config := shed(message.payload) if message.topic.startswith(self._discovery) else b"":
+                    self.configs[message.topic] = config
 
     async def quiet(self, seconds: float) -> None:
         """Wait until nothing has come for so long."""
@@ -39,17 +42,8 @@ class _Collector:
 
     def _is_ours(self, message: Message) -> bool:
         if message.topic.startswith(self._discovery):
-            return _discovered_by_us(message.payload)
+            return is_ours(message.payload)
         return self._names.parse(message.topic) is not None
-
-
-def _discovered_by_us(payload: bytes) -> bool:
-    try:
-        config = json.loads(payload)
-    except ValueError:
-        return False
-    origin = config.get("o") or config.get("origin") if isinstance(config, dict) else None
-    return isinstance(origin, dict) and origin.get("name") == ORIGIN
 
 
 async def purge(
@@ -72,15 +66,21 @@ async def purge(
             found |= collector.topics
             if not fresh or dry_run:
                 break
-            await _clear(broker, sorted(fresh))
+            if collector.configs:
+                await _publish(broker, collector.configs)
+                await asyncio.sleep(SETTLE)
+            await _publish(
+                broker, dict.fromkeys(sorted(fresh, key=lambda topic: (names.parse(topic) is not None, topic)), b"")
+            )
     return sorted(found)
 
 
-async def _clear(broker: Broker, topics: Sequence[str]) -> None:
+async def _publish(broker: Broker, payloads: Mapping[str, bytes]) -> None:
     """Many at once: one by one, Nagle at the broker and our delayed acknowledgements cost 40 ms each."""
+    topics = list(payloads)
     for start in range(0, len(topics), WINDOW):
         several = topics[start : start + WINDOW]
-        await asyncio.gather(*(broker.publish(topic, b"", qos=1, retain=True) for topic in several))
+        await asyncio.gather(*(broker.publish(topic, payloads[topic], qos=1, retain=True) for topic in several))
 
 
 async def _gather(broker: Broker, collector: _Collector, filters: Sequence[str]) -> None:

@@ -3,6 +3,8 @@
 - States first: nothing is published before every state of the first poll has been, and then so many a second only.
 - Parents before children; what is gone is cleared; what is no longer a component of a device is published once as its
   platform alone and then left out, which is how Home Assistant removes one.
+- Home Assistant warns of each disabled entity of a device that is removed (it clears their topic once more itself, and
+  then finds nothing to clear). So what is to go is published once more with other ids for those: see `discovered.shed`.
 - A device that is gone, or of another type, and comes back is cleared first: it is another one.
 - What an earlier run left is read back at each connection, so that this holds over a restart too.
 - Everything again when Home Assistant says that it has started, and after each connection of ours.
@@ -13,10 +15,13 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 
 from pydantic_core import from_json
 
 from mqtt_bridge.bus import Bus, Message
+from mqtt_bridge.discovered import shed
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.homeassistant.book import Book
 from mqtt_bridge.homeassistant.ids import decode
@@ -32,6 +37,7 @@ PARENTS = 1.0  # seconds that a device's parent is ahead of it
 SETTLE = 2.0  # seconds in which Home Assistant has taken in what was published, before what depends on it
 JITTER = (1.0, 4.0)  # seconds between Home Assistant's start and our answer
 QUIET = 1.0  # seconds without a message after which all stored configurations have come
+PATIENCE = 20  # parts of that in which a few configurations are waited for
 LOOK = 2.0  # seconds between two looks at permissions and leftovers
 LARGEST = 256 * 1024  # bytes of a stored configuration
 _dice = random.SystemRandom()
@@ -52,6 +58,9 @@ class Discovery:
         self._has: dict[str, Components] = {}  # what the broker holds of ours, by device id
         self._sent: dict[str, int] = {}  # a hash of it, where we published it over this connection
         self._clear: set[str] = set()  # device ids to be cleared before anything else is said of them
+        self._leaving: dict[str, Key] = {}  # to be cleared, once Home Assistant lets go of their disabled entities
+        self._fetched: dict[str, bytes] = {}
+        self._shed: set[str] = set()  # it has
         self._types: dict[str, str] = {}
         self._left_out: dict[str, frozenset[str]] = {}
         self._interned: dict[Components, Components] = {}
@@ -97,6 +106,8 @@ class Discovery:
 
     def _stored(self, identity: str, payload: bytes) -> None:
         self._heard = asyncio.get_running_loop().time()
+        if identity in self._leaving and len(payload) <= LARGEST:
+            self._fetched[identity] = payload
         if identity in self._has or self._key(identity) is None or len(payload) > LARGEST:
             return
         try:
@@ -141,6 +152,8 @@ class Discovery:
     async def _read_back(self, bus: Bus) -> None:
         """What the broker holds of ours, from an earlier run too."""
         self._has.clear()
+        self._shed.clear()
+        self._leaving.clear()
         try:
             await bus.subscribe(self._topics.births, qos=1, retain_handling=2)
             await bus.subscribe([self._topics.configs])
@@ -176,9 +189,35 @@ class Discovery:
         while True:
             self._wake.clear()
             while batch := self.book.due(BATCH):
+                if self._leaving:
+                    await self._let_go(bus)
                 sent = await self._publish(bus, batch)
                 await asyncio.sleep(PARENTS if sent and RANK[batch[0].kind] < max(RANK.values()) else EVERY)
-            await self._wake.wait()
+            if self._leaving:
+                await self._let_go(bus)
+            else:
+                await self._wake.wait()
+
+    async def _let_go(self, bus: Bus) -> None:
+        """Ask the broker for the configurations of what leaves, and publish them without disabled entities."""
+        several = dict(islice(self._leaving.items(), BATCH))
+        topics = {identity: self._topics.config(identity) for identity in several}
+        with suppress(BrokerRefusedError):
+            await bus.subscribe(list(topics.values()))
+            for _ in range(PATIENCE):
+                if several.keys() <= self._fetched.keys():
+                    break
+                await asyncio.sleep(QUIET / PATIENCE)
+            await bus.unsubscribe(list(topics.values()))
+        found = {one: config for one in several if (config := shed(self._fetched.pop(one, b"")))}
+        await bus.publish_many([Message(topics[one], config, 1, retain=True) for one, config in found.items()])
+        for identity, key in several.items():
+            del self._leaving[identity]
+            self._shed.add(identity)
+            if identity in found:
+                self._later(key)
+            else:
+                self.book.mark(key)
 
     async def _publish(self, bus: Bus, batch: Sequence[Key]) -> int:
         made = [one for key in batch if (one := self._next(key)) is not None]
@@ -220,6 +259,10 @@ class Discovery:
         return identity, payload
 
     def _cleared(self, key: Key, identity: str, *, again: bool) -> tuple[str, bytes] | None:
+        if identity in self._has and identity not in self._shed:
+            self._leaving[identity] = key
+            return None
+        self._shed.discard(identity)
         known = self._has.pop(identity, None) is not None
         self._sent.pop(identity, None)
         asked = identity in self._clear

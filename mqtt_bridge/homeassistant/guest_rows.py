@@ -87,5 +87,7 @@ ROWS: tuple[Entity, ...] = (
     _button("snapshot", "Snapshot", Does("snapshot", "snapshot.create"), "mdi:camera"),
     _button("backup", "Backup", Does("backup", "backup.create"), "mdi:backup-restore"),
     _button("stop", "Force stop", Does("stop", "guest.stop"), "mdi:power-plug-off", dangerous=True),
-    replace(_button("reset", "Reset", Does("reset", "guest.reset"), "mdi:restart-alert", dangerous=True), variants=QEMU),
+    replace(
+        _button("reset", "Reset", Does("reset", "guest.reset"), "mdi:restart-alert", dangerous=True), variants=QEMU
+    ),
 )  # fmt: skip

@@ -17,7 +17,7 @@ _UPDATE = (
     "{% set v=(value_json|default({})) %}{% if v.get('updates') is not none and v.get('version') %}"
     f"{{% set now={_VERSION}[1] %}}{{% set n=v.updates %}}"
     "{{ {'installed_version': now, 'latest_version': now if n==0 else now~' + '~n~' packages',"
-    " 'release_summary': none if n==0 else n~' packages can be upgraded.',"
+    " 'release_summary': '' if n==0 else n~' packages can be upgraded.',"
     " 'in_progress': false, 'update_percentage': none}|tojson }}{% endif %}"
 )
 

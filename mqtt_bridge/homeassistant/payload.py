@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mqtt_bridge import __version__
+from mqtt_bridge.discovered import ORIGIN
 from mqtt_bridge.homeassistant.chosen import Chosen
 from mqtt_bridge.homeassistant.entity import DATA, Does, Entity, Need
 from mqtt_bridge.homeassistant.may import May
@@ -17,7 +18,6 @@ from mqtt_bridge.homeassistant.thing import COMMAND_TOPICS, EVENT_TOPICS, ROWS, 
 from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
 from mqtt_bridge.proxmox.permissions import Permissions, anywhere
 from mqtt_bridge.proxmox.privileges import alternatives
-from mqtt_bridge.purge import ORIGIN
 from mqtt_bridge.topics import Topics
 
 Component = dict[str, Any]
@@ -131,7 +131,7 @@ class _Maker:
             case GuestState(type=kind, vmid=vmid):
                 return {"mdl": _MODELS[kind], "mdl_id": f"{kind}/{vmid}"}
             case NodeState(version=version, cpu_model=cpu):
-                return {"mdl": "Node", "mdl_id": cpu, "sw": version and "/".join(version.split("/")[:2])}
+                return {"mdl": "Node", "mdl_id": cpu, "sw": version and version.split("/")[1 if "/" in version else 0]}
             case ClusterState(kind=kind):
                 return {"mdl": _MODELS[kind]}
             case StorageState(type=kind):
