@@ -372,7 +372,8 @@ class Bridge:
     def info(self) -> BridgeInfo:
         """This bridge in a few words; no secrets."""
         inventories = self.pollers.inventories.values()
-        problems = [f"{p.name}: {p.problem}" for p in self.pollers.parts.parts if p.problem]
+        parts = (*self.pollers.parts.parts, *self.events.parts.parts)
+        problems = [f"{p.name}: {p.problem}" for p in parts if p.problem]
         problems += same_cluster_twice(inventories)
         problems += [self.events.problem] if self.events.problem else []
         problems += self.notify.problems if self.notify else []

@@ -18,6 +18,7 @@ from mqtt_bridge.outbox import Outbox
 from mqtt_bridge.pipeline import Pipeline
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.settings.listening import ListenerName
+from mqtt_bridge.supervise import Parts
 from mqtt_bridge.ways_in import LISTENERS, Given
 from mqtt_bridge.world import InventoryWorld
 
@@ -39,6 +40,7 @@ class Events:
         self.pipeline = Pipeline(self.journal, self.world, settings.events, familiar=self._familiar)
         self.listeners: dict[ListenerName, Listener] = {}
         self._lasting = journal is not None
+        self.parts = Parts()  # what writes to the journal or reads it ends before it is closed
         self._pollers = pollers
         self._stack = AsyncExitStack()
 
@@ -50,8 +52,9 @@ class Events:
             history = self.history()
             local = await stack.enter_async_context(self._pollers.loopback.client(history.take))
             feed = self.outbox.feed_live if self._lasting else self.outbox.feed
-            self._pollers.parts.start("loopback events", lambda: feed(local))
-            self._pollers.parts.start("loopback history", lambda: history.serve(local))
+            await stack.enter_async_context(self.parts)
+            self.parts.start("loopback events", lambda: feed(local))
+            self.parts.start("loopback history", lambda: history.serve(local))
             self._stack = stack.pop_all()
         return self
 
@@ -72,7 +75,7 @@ class Events:
         given = Given(settings.listen, self._pollers.inventories, self.world, chat, ballot)
         for name in (name for name in LISTENERS if name in names):
             listener = self.listeners[name] = LISTENERS[name](given)
-            self._pollers.parts.start(name, _Run(listener, self.pipeline.intake(name)))
+            self.parts.start(name, _Run(listener, self.pipeline.intake(name)))
 
     def history(self) -> History:
         """What answers questions about earlier events on one bus."""

@@ -54,6 +54,7 @@ class Parts:
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._over = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,14 +62,16 @@ class Parts:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     def start(self, name: str, run: Run) -> Part:
-        """Start a part under supervision."""
+        """Start a part under supervision; at the end nothing begins any more."""
         part = Part(name, run)
         self.parts.append(part)
-        self._tasks.append(asyncio.create_task(part.run(), name=name))
+        if not self._over:
+            self._tasks.append(asyncio.create_task(part.run(), name=name))
         return part

@@ -42,4 +42,5 @@ async def watched(lab: Lab) -> AsyncIterator[Watched]:
         await pollers.polled_once()
         await seen.polls(2)
         yield seen
-        assert [part.problem for part in pollers.parts.parts if part.problem] == []
+        parts = (*pollers.parts.parts, *events.parts.parts)
+        assert [part.problem for part in parts if part.problem] == []
