@@ -191,7 +191,7 @@ async def test_the_command_prints_events(mosquitto: Mosquitto, tmp_path: Path, e
             Command(tmp_path / "json", *words, "--json", env=env) as as_json,
             Command(tmp_path / "piped", *words, env=env) as piped,
         ):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not ("guest103 stopped" in as_json.out and "guest103 stopped" in piped.out):
                     await asyncio.sleep(0.05)
                 while lines.err.count("connected to") < 2:

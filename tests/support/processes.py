@@ -265,12 +265,12 @@ class Tree:
         self.bus = Broker(broker, self._take, role="test", max_packet=8 << 20)
         self._filters = filters or ("proxmox/#",)
         self._task: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self.bus.__aenter__()
         self._task = asyncio.create_task(self._stay())
-        await until(lambda: self.bus.connected, why=lambda: self.bus.reason)
-        await asyncio.sleep(0.1)
+        await until(self._listening.is_set, why=lambda: self.bus.reason)
         return self
 
     async def __aexit__(
@@ -287,6 +287,7 @@ class Tree:
             generation = await self.bus.wait_connected(generation)
             self.retained.clear()
             await self.bus.subscribe(self._filters, qos=0, retain_as_published=True)
+            self._listening.set()
 
     def _take(self, messages: Sequence[Message]) -> None:
         for message in messages:

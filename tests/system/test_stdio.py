@@ -44,7 +44,7 @@ async def test_five_beside_one_bridge_add_no_poller_broker_or_listener(lab: Lab,
             )
             answers = await asyncio.gather(*(agent.ask("get_vms") for agent in agents))
             assert [a["source"] for a in answers] == ["mqtt"] * 5
-            assert await polls_per_second(lab) == pytest.approx(alone, abs=0.7)
+            assert await polls_per_second(lab) < alone + 1.5, "each poller of its own would add two a second"
             started = children(os.getpid(), "stdio")
             assert len(started) == 5
             assert [pid for pid in started if listens(pid) or children(pid)] == []
