@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.approvals.binding import PROBE
@@ -35,6 +35,13 @@ WHO = 64
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
+def _as_sent(ts: object) -> object:
+    """Whole Unix seconds are signed as they are written; how a number with a fraction was written is lost."""
+    if isinstance(ts, float):
+        raise ValueError("send a time with a fraction as text, so that it is signed as it is sent")  # noqa: TRY004
+    return str(ts) if isinstance(ts, int) and not isinstance(ts, bool) else ts
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,7 +49,7 @@ class _Strict(BaseModel):
 class _Proof(_Strict):
     code: Annotated[str, Field(max_length=64)] | None = None
     hmac: Annotated[str, Field(max_length=128)] | None = None
-    ts: Annotated[str, Field(max_length=40)] | None = None
+    ts: Annotated[str | None, BeforeValidator(_as_sent), Field(max_length=40)] = None
 
 
 class _Asked(_Strict):
@@ -132,7 +139,8 @@ class Clerk:
             asked = _Asked.model_validate_json(slip.message.payload)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ascii(".".join(str(part) for part in problem["loc"])[:64])[1:-1] or "decision"
+            named = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("_"))  # not our classes
+            field = ascii(named[:64])[1:-1] or "decision"
             raise await self._refused(slip, f"{field}: {one_line(problem['msg'])}.") from None
         if asked.decision == "approve" and not asked.digest:
             raise await self._refused(slip, "digest: give back the one that the approval was published with.")

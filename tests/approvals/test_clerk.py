@@ -1,5 +1,9 @@
 """Decisions over a real Mosquitto, while another client forges, replays and floods."""
 
+import asyncio
+import os
+import re
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -37,6 +41,9 @@ async def mosquitto(tmp_path: Path) -> AsyncIterator[Mosquitto]:
         ("alice", {"proof": {"hmac": "0" * 64, "ts": "1"}}, "60 s"),
         ("alice", {"proof": {"hmac": "0" * 64, "ts": "now"}}, "60 s"),
         ("alice", {"proof": {"hmac": "0" * 64}}, "an hmac and its ts"),
+        ("alice", {"proof": {"hmac": "0" * 64, "ts": 1}}, "60 s"),
+        ("alice", {"proof": {"hmac": "0" * 64, "ts": 1.5}}, "proof.ts: Value error, send a time with a fraction as"),
+        ("alice", {"proof": {"hmac": "0" * 64, "ts": True}}, "proof.ts: Input should be a valid string"),
         ("alice", {"digest": "f" * 64}, "The proof is wrong"),  # made for the published one
         ("alice", {"digest": ""}, "digest: give back"),
         ("alice", {"decision": "grant"}, "decision: Input should be"),
@@ -89,6 +96,28 @@ async def test_one_signed_for_another_digest_decision_approval_or_time_is_refuse
         old = proof(waits.id, digest, ts=str(time.time() - 3600))
         answer = await other.answer(waits.id, "alice", decision="approve", digest=digest, proof=old)
         assert "60 s" in answer["error"]
+
+
+async def test_the_documented_shell_lines_approve(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    if not (shutil.which("openssl") and shutil.which("mosquitto_pub")):
+        pytest.skip("needs openssl and mosquitto_pub")
+    text = (Path(__file__).parents[2] / "docs" / "approvals.md").read_text(encoding="utf-8")
+    lines = re.search(r"```sh\n(KEY=.*?)```", text, re.DOTALL)
+    assert lines
+    options = mosquitto.options
+    at = f"mosquitto_pub -h {options.host} -p {options.port}"
+    async with Approvals(tmp_path, SETTINGS) as approvals, desk(approvals, options):
+        waits = await pending(approvals)
+        given = {"SECRET": SECRETS["alice"], "ID": waits.id, "DIGEST": request(approvals).digest}
+        command = lines[1].replace("mosquitto_pub", at)
+        shell = await asyncio.create_subprocess_exec("sh", "-euc", command, env={"PATH": os.environ["PATH"], **given})
+        assert await shell.wait() == 0
+
+        async with asyncio.timeout(30):
+            while (found := await approvals.get(waits.id)) and found.state == "pending":
+                await asyncio.sleep(0.05)
+        assert found
+        assert (found.state, found.decided_by) == ("approved", "alice")
 
 
 async def test_a_decision_that_is_replayed_decides_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
