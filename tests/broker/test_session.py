@@ -1,6 +1,5 @@
 """A durable session: what is not acknowledged comes again, through our restarts and the broker's."""
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -29,6 +28,11 @@ async def publish(options: BrokerOptions, *payloads: bytes) -> None:
             await sender.publish("t/x", payload)
 
 
+async def sent(bus: Broker) -> None:
+    """Wait until the broker has what we acknowledged: it answers in order."""
+    await bus.subscribe(["fence"], qos=1)
+
+
 async def subscribed(bus: Broker) -> None:
     await bus.wait_connected()
     await bus.subscribe(["t/#"], qos=1)
@@ -41,18 +45,18 @@ async def test_what_is_not_acknowledged_comes_again(mosquitto: Mosquitto, protoc
         await subscribed(bus)
         await publish(options, b"1", b"2", b"3")
         bus.acknowledge((await first.has(3))[:2])
-        await asyncio.sleep(0.1)
+        await sent(bus)
     await publish(options, b"4")
     async with Broker(options, second.put, session=SESSION) as bus:
         await bus.wait_connected()
         assert [m.payload for m in await second.has(2)] == [b"3", b"4"]
         bus.acknowledge(first.messages)  # of the connection before: their numbers mean others now
-        await asyncio.sleep(0.1)
+        await sent(bus)
     async with Broker(options, third.put, session=SESSION) as bus:
         await bus.wait_connected()
         assert [m.payload for m in await third.has(2)] == [b"3", b"4"]
         bus.acknowledge(third.messages)
-        await asyncio.sleep(0.1)
+        await sent(bus)
     async with Broker(options, third.put, session=SESSION) as bus:
         await bus.wait_connected()
         assert len(await third.has(2)) == 2, "nothing is left to send"
