@@ -34,6 +34,7 @@ from tests.support.held import held
 from tests.support.root_shell import RootShell, env_lines, shell_lines
 from tests.support.watched import fast
 
+BEFORE = {"snapshot.create", "disk.add", "vm.create", "lxc.create"}  # make what is destroyed afterwards
 ANYTHING = PermissionSettings(
     mcp_allow="exec", approval_required=frozenset(), image_url_allowlist=frozenset({"cloud.debian.org"})
 )
@@ -180,7 +181,7 @@ async def test_what_a_level_permits_works(
 ) -> None:
     async with made(lab, tmp_path, capsys, monkeypatch, "--level", level) as token:
         for name, order in ORDERS.items():
-            if allows(level, ACTIONS[name].risk):
+            if ACTIONS[name].risk == level or (level == "destroy" and name in BEFORE):
                 done = await token.actions.perform(ROOT, name, order.target, args=order.args, timeout=60)
                 assert done.ok, (name, done.message, done.hint, done.log_tail)
 
