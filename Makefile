@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check bench conformance docs mosquitto dovecot clean help
+.PHONY: install demo test check bench conformance e2e-n8n docs mosquitto dovecot clean help
 
 help:  ## say what can be made
-	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):[^#]*## /make \1\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /make \1\t/' | expand -t 20
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -36,6 +36,10 @@ bench: $(VENV)/.tested mosquitto  ## measure, and print the rows of the design's
 
 conformance: $(VENV)/.tested  ## the MCP conformance suite and the inspector against our server; needs npm
 	$(BIN)/python scripts/conformance $(ARGS)
+
+e2e-n8n: $(VENV)/.tested mosquitto  ## the n8n workflows in a real n8n, on the lab; needs npm, installs n8n (2.3 GB) once
+	@scripts/install-n8n
+	$(BIN)/python -m pytest tests/e2e/n8n -q --override-ini 'norecursedirs=.*' --override-ini timeout=600 $(ARGS)
 
 docs: $(VENV)/.tested  ## write the generated documents again
 	$(BIN)/python scripts/make_docs.py
