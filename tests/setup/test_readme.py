@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mqtt_bridge.approvals import Approvals
+from mqtt_bridge.settings.approving import ApprovalSettings
 from proxmox_mcp.lab import Lab, LabOptions
 from proxmox_mcp.setup.token import settings_of
 from proxmox_mcp.tools import ALL
@@ -46,6 +48,8 @@ def test_the_settings_are_settings() -> None:
 async def test_the_commands_run(tmp_path: Path) -> None:
     shown = commands()
     assert {words[1] for words in shown} == {"token", "approvals", "setup", "audit"}
+    async with Approvals(tmp_path / "state", ApprovalSettings()):
+        pass  # a service has run here
     async with Lab(LabOptions(pvestatd_interval=0)) as lab:
         env = {**os.environ, **lab.env, **settings_lines(), "STATE_DIR": str(tmp_path / "state")}
         env |= {"MCP_TOKENS_FILE": "tokens.json", "PYTHONPATH": str(ROOT)}
