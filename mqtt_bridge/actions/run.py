@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from mqtt_bridge.actions import lacking
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.result import ActionResult, clean, clean_log, result
 from mqtt_bridge.actions.row import revealed
-from mqtt_bridge.errors import BridgeError, ProtocolError, ProxmoxError
+from mqtt_bridge.errors import BridgeError, ForbiddenError, ProtocolError, ProxmoxError
 from mqtt_bridge.proxmox.api import OnProgress
 
 
@@ -50,7 +51,10 @@ class Run:
 
     async def _send(self, step: Step) -> Any:
         call = {"POST": self.plan.api.post, "PUT": self.plan.api.put, "DELETE": self.plan.api.delete}[step.method]
-        return await call(*step.segments, **revealed(step.params))
+        try:
+            return await call(*step.segments, **revealed(step.params))
+        except ForbiddenError as error:
+            raise lacking.named(self.plan, error) from error
 
     def _upid(self, step: Step, answer: Any) -> str | None:
         text = str(answer)

@@ -185,7 +185,7 @@ async def cells(column: Column, folder: Path) -> tuple[dict[str, Cell], list[str
         return found, writes
 
 
-_GRANT = re.compile(r"(?:pveum acl modify|proxmox-backup-manager acl update) (\S+) [^;\n]*?--?roles? (\S+)")
+_GRANT = re.compile(r"pveum acl modify (\S+) [^;\n]*?--roles (\S+)|proxmox-backup-manager acl update (\S+) (\S+)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:]+Z")
 _LEVEL = re.compile(r"level '(\w+)'")
 
@@ -199,5 +199,5 @@ def _came(result: CallToolResult) -> str:
     if "is not permitted" in said and (level := _LEVEL.search(said)):
         return f"policy: needs {level[1]}"
     if grants := _GRANT.findall(said):
-        return "Proxmox: " + " + ".join(dict.fromkeys(f"{roles} on {path}" for path, roles in grants))
+        return "Proxmox: " + " + ".join(dict.fromkeys(f"{b or d} on {a or c}" for a, b, c, d in grants))
     return f"error: {_TIME.sub('TIME', said.splitlines()[0])[:120]}"
