@@ -5,9 +5,11 @@ import datetime as dt
 import hashlib
 import ipaddress
 import json
+import secrets
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -192,8 +194,9 @@ async def _read(reader: asyncio.StreamReader, connection: int, number: int) -> R
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on which nothing listens; below those that a kernel gives away, so that none of them is it later."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -3,7 +3,6 @@
 import asyncio
 import getpass
 import signal
-import socket
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +13,11 @@ from typing import Self
 from mqtt_bridge.broker import BrokerOptions
 from mqtt_bridge.embedded_mosquitto import find, password_line
 from mqtt_bridge.secret import Secret
+from tests.support import https_host
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return https_host.free_port()
 
 
 @dataclass
