@@ -19,6 +19,7 @@ from proxmox_mcp.check.in_smtp import check_smtp
 from proxmox_mcp.check.in_syslog import check_syslog
 from proxmox_mcp.check.in_webhook import check_webhook
 from proxmox_mcp.check.local import check_port, check_settings, check_state_dir
+from proxmox_mcp.check.n8n import check_n8n
 from proxmox_mcp.check.out_bridge import check_bridges
 from proxmox_mcp.check.out_look import NOT_SENT, check_notifiers
 from proxmox_mcp.check.out_test import send_tests
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     check_metrics,
     check_notifiers,
     check_bridges,
+    check_n8n,
 )
 
 
