@@ -231,11 +231,17 @@ async def staged(folder: Path, ports: Ports, n8n: N8n, **settings: str) -> Async
         await stack.enter_async_context(listening(model.app(), ports.model))
         await stack.enter_async_context(listening(discord.app(), n8n.discord_port))
         mail = await stack.enter_async_context(mail_at(ports.mail))
-        env = environment(**{
-            **lab.env, **FAST, "STATE_DIR": str(folder / "state"), "MQTT_HOST": "127.0.0.1",
-            "MQTT_PORT": str(ports.mqtt), "MCP_AUTH_TOKEN": "pmcp_default", "MCP_TOOLSETS": "all",
-            "MCP_TOKENS_FILE": str(folder / "tokens.json"), "APPROVERS": f"n8n:sha256:{key_of(APPROVER)}", "APPROVAL_MQTT": "proof", **settings,
-        })  # fmt: skip
+        mine = {
+            "STATE_DIR": str(folder / "state"),
+            "MQTT_HOST": "127.0.0.1",
+            "MQTT_PORT": str(ports.mqtt),
+            "MCP_AUTH_TOKEN": "pmcp_default",
+            "MCP_TOKENS_FILE": str(folder / "tokens.json"),
+            "MCP_TOOLSETS": "all",
+            "APPROVERS": f"n8n:sha256:{key_of(APPROVER)}",
+            "APPROVAL_MQTT": "proof",
+        }
+        env = environment(**{**lab.env, **FAST, **mine, **settings})
         server = await stack.enter_async_context(Serve(folder / "serve", env, "--port", str(ports.mcp)))
         await server.ready(LONG)
         tree = await stack.enter_async_context(Tree(mosquitto.options))
