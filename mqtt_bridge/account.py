@@ -331,6 +331,11 @@ def _site_wide(account: Account, event: Event, head: Key) -> None:
     _state(account, event, (event.kind, event.title.casefold() if event.ok is not True else ""))
 
 
+def _audit(account: Account, event: Event, head: Key) -> None:
+    """Each action of ours is one happening, however often the same is asked for."""
+    account.keys = [(*head, _text(event.metadata.get("order")) or event.id)]
+
+
 def _other(account: Account, event: Event, head: Key) -> None:
     """What no family knows is the same only when it says the same."""
     about = (event.kind, event.guest, account.job, event.title.casefold())
@@ -363,4 +368,5 @@ _KEYS: dict[str, Callable[[Account, Event, Any], None]] = {
     "guest.pause": _by_guest,
     "oom": _oom,
     "guest.monitor": _by_guest,
+    "audit": _audit,
 }

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from mqtt_bridge import __version__, ways_out
+from mqtt_bridge import __version__, audit_events, ways_out
 from mqtt_bridge.actions import ACTIONS, Actions
 from mqtt_bridge.approvals import witness
 from mqtt_bridge.approvals.approvals import Approvals
@@ -202,6 +202,9 @@ class Bridge:
             self._serve_requests(self.notify)
         if self.office is None:
             self.office = await stack.enter_async_context(self._deciding())
+            intake = self.events.pipeline.intake(audit_events.SOURCE)
+            told = audit_events.AuditEvents(self.settings.general.state_dir)
+            self.pollers.parts.start("actions as events", lambda: told.run(intake))
 
     def _deciding(self) -> Office:
         """Approvals on MQTT, told to approvers, and as events."""

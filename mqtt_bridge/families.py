@@ -71,6 +71,7 @@ FAMILIES: Mapping[str, Family] = {
         Family("guest.pause", window=120, span=900, recovers=True),
         Family("oom", window=60, span=300),
         Family("guest.monitor", window=300),
+        Family("audit", window=60, span=60),
         Family("other", window=120, span=900),
     )
 }
@@ -154,6 +155,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
 }
 
 PREFIXES: tuple[tuple[str, str], ...] = (
+    ("audit.action.", "audit"),
     ("storage.zfs.", "zfs"),
     ("storage.md.", "md"),
     ("storage.usage.", "storage.usage"),

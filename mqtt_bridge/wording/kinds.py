@@ -10,6 +10,7 @@ _Entry = tuple[Severity, bool | None]
 _EXACT: Final[dict[str, _Entry]] = {
     "auth.failed": ("warning", False),
     "auth.succeeded": ("info", True),
+    "audit.file.shortened": ("warning", False),
     "backup.job.started": ("info", None),
     "backup.covered": ("info", True),
     "backup.stale": ("warning", False),
