@@ -2,6 +2,8 @@
 
 import json
 
+TRIGGER = "device_automation"
+GONE = "_gone"  # behind the ids of entities that only exist for a moment
 ORIGIN = "proxmox-mcp"  # the origin name in our configurations: others' are left alone
 
 
@@ -16,18 +18,19 @@ def is_ours(payload: bytes) -> bool:
 
 
 def shed(payload: bytes) -> bytes:
-    """A stored configuration with other ids for what is off at first; empty where nothing is.
+    """A stored configuration with other ids for its entities; empty where it has none, or is none.
 
-    Home Assistant then makes other entities of them and forgets what it would do when the disabled ones are removed:
-    clear the device's topic once for each, and warn that there is nothing to clear. Seen on 2025.4.
+    Home Assistant then makes other entities of those that are disabled, by us or by the user, and forgets what it would
+    do when they are removed: clear the device's topic once for each, and warn that there is nothing to clear. The
+    entities that are on stay as they are. Seen on 2025.4.
     """
     try:
         whole = json.loads(payload)
-        off = [one for one in whole["cmps"].values() if one.get("en") is False]
-        for one in off:
-            one["uniq_id"] += "_gone"
-            del one["en"]
+        found = [one for one in whole["cmps"].values() if one["p"] != TRIGGER and not one["uniq_id"].endswith(GONE)]
+        for one in found:
+            one["uniq_id"] += GONE
+            one.pop("en", None)
             one.pop("def_ent_id", None)
     except (ValueError, TypeError, KeyError, AttributeError):
         return b""
-    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() if off else b""
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() if found else b""

@@ -4,7 +4,7 @@
 - Parents before children; what is gone is cleared; what is no longer a component of a device is published once as its
   platform alone and then left out, which is how Home Assistant removes one.
 - Home Assistant warns of each disabled entity of a device that is removed (it clears their topic once more itself, and
-  then finds nothing to clear). So what is to go is published once more with other ids for those: see `discovered.shed`.
+  then finds nothing to clear). So what is to go is published once more with other ids first: see `discovered.shed`.
 - A device that is gone, or of another type, and comes back is cleared first: it is another one.
 - What an earlier run left is read back at each connection, so that this holds over a restart too.
 - Everything again when Home Assistant says that it has started, and after each connection of ours.
@@ -21,11 +21,11 @@ from itertools import islice
 from pydantic_core import from_json
 
 from mqtt_bridge.bus import Bus, Message
-from mqtt_bridge.discovered import shed
+from mqtt_bridge.discovered import TRIGGER, shed
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.homeassistant.book import Book
 from mqtt_bridge.homeassistant.ids import decode
-from mqtt_bridge.homeassistant.payload import Around, build, stubbed
+from mqtt_bridge.homeassistant.payload import Around, build, without
 from mqtt_bridge.homeassistant.thing import OF_TOPIC, RANK, Key
 from mqtt_bridge.model import GuestState, HomeAssistantInfo, Model
 from mqtt_bridge.topics import DiscoveryTopics
@@ -61,6 +61,7 @@ class Discovery:
         self._leaving: dict[str, Key] = {}  # to be cleared, once Home Assistant lets go of their disabled entities
         self._fetched: dict[str, bytes] = {}
         self._shed: set[str] = set()  # it has
+        self._passed: dict[str, set[str]] = {}  # components on their way out, by device, that are shed already
         self._types: dict[str, str] = {}
         self._left_out: dict[str, frozenset[str]] = {}
         self._interned: dict[Components, Components] = {}
@@ -153,6 +154,7 @@ class Discovery:
         """What the broker holds of ours, from an earlier run too."""
         self._has.clear()
         self._shed.clear()
+        self._passed.clear()
         self._leaving.clear()
         try:
             await bus.subscribe(self._topics.births, qos=1, retain_handling=2)
@@ -247,16 +249,27 @@ class Discovery:
         if config is None or identity in self._clear:
             return self._cleared(key, identity, again=config is not None)
         self._left_out[key.kind] = self._left_out.get(key.kind, frozenset()) | config.left_out
-        self._has[identity] = self._interned.setdefault(config.components, config.components)
         kept = {name for name, _ in config.components}
         gone = {name: platform for name, platform in has if name not in kept}
-        if gone:
+        passing = {name: gone.pop(name) for name in self._passing(identity, gone)}
+        now = config.components | frozenset(passing.items())
+        self._has[identity] = self._interned.setdefault(now, now)
+        if gone or passing:
             self._later(key)
-        payload = stubbed(config, gone) if gone else config.payload
+        else:
+            self._passed.pop(identity, None)
+        payload = without(config, identity, gone, passing) if gone or passing else config.payload
         if self._sent.get(identity) == (mark := hash(payload)):
             return None
         self._sent[identity] = mark
         return identity, payload
+
+    def _passing(self, identity: str, gone: Mapping[str, str]) -> Sequence[str]:
+        """Those of the components that go for which `shed` was not done yet: any may be a disabled entity."""
+        done = self._passed.setdefault(identity, set())
+        found = [name for name, platform in gone.items() if platform != TRIGGER and name not in done]
+        done.update(found)
+        return found
 
     def _cleared(self, key: Key, identity: str, *, again: bool) -> tuple[str, bytes] | None:
         if identity in self._has and identity not in self._shed:

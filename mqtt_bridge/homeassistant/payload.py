@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mqtt_bridge import __version__
-from mqtt_bridge.discovered import ORIGIN
+from mqtt_bridge.discovered import GONE, ORIGIN, TRIGGER
 from mqtt_bridge.homeassistant.chosen import Chosen
 from mqtt_bridge.homeassistant.entity import DATA, Does, Entity, Need
 from mqtt_bridge.homeassistant.may import May
@@ -220,7 +220,7 @@ class _Maker:
             yield (
                 f"on_{kind}",
                 {
-                    "p": "device_automation",
+                    "p": TRIGGER,
                     "atype": "trigger",
                     "type": kind.replace("_", " "),
                     "stype": "event",
@@ -250,8 +250,14 @@ def _readable(granted: Permissions, need: Need) -> bool:
     return any(anywhere(granted, need.path, each) for each in alternatives(need.privilege))
 
 
-def stubbed(config: Config, gone: Mapping[str, str]) -> bytes:
-    """The same with components that are to go, as Home Assistant has them removed: by their platform alone."""
+def without(config: Config, identity: str, gone: Mapping[str, str], passing: Mapping[str, str]) -> bytes:
+    """The same with components that are to go: `gone` by their platform alone, as Home Assistant has them removed.
+
+    `passing` are disabled entities, which it must be made to forget first: see `discovered.shed`.
+    """
     whole = json.loads(config.payload)
     whole["cmps"] |= {key: {"p": platform} for key, platform in gone.items()}
+    for key, platform in passing.items():
+        needed: Component = {"event": {"evt_typ": ["gone"]}, "button": {"cmd_t": "-"}, "switch": {"cmd_t": "-"}}
+        whole["cmps"][key] = {"p": platform, "uniq_id": f"{identity}_{key}{GONE}", **needed.get(platform, {})}
     return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()

@@ -49,6 +49,7 @@ def settings(lab: Lab, hass: Hass, folder: Path, **more: str) -> dict[str, str]:
 
 @pytest.fixture
 async def house(hass: Hass, tmp_path: Path) -> AsyncIterator[House]:
+    hass.ha._log_from = Path(hass.ha.logfile).stat().st_size  # a test answers for itself alone
     async with Lab(QUICK) as lab:
         env = settings(lab, hass, tmp_path)
         async with Command(tmp_path / "bridge", "mqtt-bridge", env=env) as bridge:
@@ -60,11 +61,15 @@ async def house(hass: Hass, tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def empty(hass: Hass, env: dict[str, str], folder: Path) -> None:
-    """`mqtt-bridge purge` leaves nothing in Home Assistant either, and says nothing in its log."""
+    """`mqtt-bridge purge` leaves nothing in Home Assistant either.
+
+    After its MQTT integration was reloaded (it does so when an entity is switched on) Home Assistant warns of disabled
+    entities that are removed, whatever we do: it keeps what it had planned for them before.
+    """
     done = await asyncio.to_thread(run, "mqtt-bridge", "purge", env=env, cwd=folder)
     assert done.returncode == 0, done.stderr
     await hass.until(lambda: _none(hass), "devices are left over")
-    await hass.quiet()
+    await hass.quiet(but="No device components to cleanup")
 
 
 async def _none(hass: Hass) -> bool:

@@ -3,6 +3,7 @@
 from tests.e2e.homeassistant.conftest import DEVICES, House
 from tests.e2e.homeassistant.hass import Hass
 
+RELOAD = 90  # seconds: Home Assistant waits for 30 until it does what switching on an entity needs
 POWER = "proxmox_lab_guest_100_power"
 
 
@@ -12,7 +13,7 @@ async def test_the_power_switch(house: House) -> None:
     await hass.becomes(POWER, "on")
     await hass.turn(POWER, "off")
     await hass.becomes(POWER, "off")
-    assert lab.guest(100).status == "stopped"
+    assert not lab.guest(100).running
     await hass.until(lambda: event(hass, "proxmox_lab_guest_100_event", "stopped"), "no event")
     lab.fault("task-fail", "qmstart", "no memory")
     await hass.turn(POWER, "on")
@@ -32,7 +33,7 @@ async def test_buttons_that_are_off_at_first(house: House) -> None:
         entity = everything[f"proxmox_lab_guest_100_{key}"]
         assert entity["disabled_by"] == "integration"
         await hass.call(hass.ha.ws, "config/entity_registry/update", entity_id=entity["entity_id"], disabled_by=None)
-    await hass.until(lambda: _has(hass, "proxmox_lab_guest_100_stop"), "not switched on")
+    await hass.until(lambda: _has(hass, "proxmox_lab_guest_100_stop"), "not switched on", RELOAD)
     await hass.settled(DEVICES, seconds=90)
     await hass.press("proxmox_lab_guest_100_snapshot")
     await hass.until(lambda: event(hass, "proxmox_lab_guest_100_event", "snapshot"), "no snapshot")
@@ -63,7 +64,7 @@ async def test_an_approval_that_waits(house: House) -> None:
     everything = {e["unique_id"]: e for e in await hass.call(hass.ha.entities)}
     entity = everything["proxmox_lab_node_pve3_reboot"]["entity_id"]
     await hass.call(hass.ha.ws, "config/entity_registry/update", entity_id=entity, disabled_by=None)
-    await hass.until(lambda: _has(hass, "proxmox_lab_node_pve3_reboot"), "not switched on")
+    await hass.until(lambda: _has(hass, "proxmox_lab_node_pve3_reboot"), "not switched on", RELOAD)
     await hass.settled(DEVICES, seconds=90)
     await hass.press("proxmox_lab_node_pve3_reboot")
     await hass.becomes("proxmox_lab_cluster_approvals", "1")
