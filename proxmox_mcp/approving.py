@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mqtt_bridge.approvals import Approval, Approvals, Decider, Decision
 from mqtt_bridge.approvals import words as told
+from mqtt_bridge.approvals.database import FILE
 from mqtt_bridge.approvals.deciders import Deciders
 from mqtt_bridge.approvals.proofs import CODE_LENGTH, CODE_LETTERS, key_of, new_secret
 from mqtt_bridge.errors import BridgeError
@@ -37,6 +38,7 @@ async def approvals(arguments: argparse.Namespace) -> int:
         return _add(settings, arguments.id or "")
     if arguments.action != "list" and not arguments.id:
         raise BridgeError("Which approval?", cure="`proxmox-mcp approvals` lists them; the id's beginning is enough.")
+    _there(settings.general.state_dir)
     async with Approvals(settings.general.state_dir, settings.approval) as opened:
         if arguments.action == "list":
             return await _list(opened, everything=arguments.all, as_json=arguments.json)
@@ -46,14 +48,25 @@ async def approvals(arguments: argparse.Namespace) -> int:
         return await _decide(opened, row, arguments)
 
 
+def _there(folder: Path) -> None:
+    """Looking makes no store: an empty one in the wrong place would say that nothing waits."""
+    if not (folder / FILE).exists():
+        raise BridgeError(
+            f"No service has kept approvals in {folder} (STATE_DIR) yet.",
+            cure="Give this command the STATE_DIR and the user that the service has.",
+        )
+
+
 async def _find(opened: Approvals, given: str) -> Approval:
     """By its id, or how that begins. Raises BridgeError for none and for several."""
     rows = await opened.recent(1000)
-    found = [row for row in rows if len(given) >= SHORTEST and row.id.startswith(given.lower())]
+    if len(given) < SHORTEST:
+        raise BridgeError(f"{plain(given)!r} is too short.", cure=f"Give at least {SHORTEST} characters of the id.")
+    found = [row for row in rows if row.id.startswith(given.lower())]
     if len(found) != 1:
         raise BridgeError(
             f"{'Several approvals begin' if found else 'No approval begins'} with {plain(given)[:40]!r}.",
-            cure=f"`proxmox-mcp approvals` lists them; give at least {SHORTEST} characters of the id.",
+            cure="`proxmox-mcp approvals list --all` lists them.",
         )
     return found[0]
 
@@ -66,10 +79,11 @@ async def _list(opened: Approvals, *, everything: bool, as_json: bool) -> int:
     if as_json:
         print(*(_json(row) for row in rows), sep="\n", end="\n" if rows else "")
         return 0
-    for row in rows:
-        print(plain(f"{row.id[:12]}  {_state(row):<28}  {row.title}: {row.target}, by {row.principal} ({row.channel})"))
+    width = max((len(_state(row)) for row in rows), default=0)
+    for row in rows:  # who asked, and all else, is in `show`
+        print(plain(f"{row.id[:8]}  {_state(row):<{width}}  {told.headline(row)}"))
     if not rows:
-        print("Nothing waits for an approval." if not everything else "There was no approval yet.")
+        print("There was no approval yet." if everything else "Nothing waits for an approval.")
     elif not opened.settings.approvers:
         print(told.NOBODY)
     return 0
@@ -90,7 +104,7 @@ def _show(row: Approval, *, as_json: bool) -> int:
 
 
 def _lines(row: Approval) -> Iterator[str]:
-    yield f"{row.title}: {row.target}"
+    yield told.headline(row)
     yield f"  {row.id}, {_state(row)}"
     yield from (f"  {line}" for line in told.lines(row, calls=100))
     yield from (f"  {name}: {json.dumps(value)}" for name, value in row.args.items())

@@ -264,8 +264,9 @@ def _deciding(commands: Commands) -> None:
         "approvals",
         "proxmox_mcp.approving:approvals",
         "what waits for a person's approval: list, show, approve, reject; make approvers",
-        "Approving asks for the approver's name, and for the secret or a one-time code. Run it where the service runs\n"
-        "(it may run meanwhile), with the same STATE_DIR. docs/approvals.md says how else to decide.",
+        "Approving asks for the approver's name, and for the secret or a one-time code.\n"
+        "Run it where the service runs (it may run meanwhile), with the same STATE_DIR and\n"
+        "APPROVERS. docs/approvals.md says how else to decide.",
         "  proxmox-mcp approvals\n"
         "  proxmox-mcp approvals show 3f2a91c0\n"
         "  proxmox-mcp approvals approve 3f2a91c0 --by alice\n"

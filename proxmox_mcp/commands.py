@@ -51,13 +51,20 @@ async def audit(arguments: argparse.Namespace) -> int:
     """`proxmox-mcp audit verify`."""
     from mqtt_bridge.audit_verify import verify  # noqa: PLC0415
 
-    settings = load(os.environ, arguments.env_file)
+    settings = load(os.environ, arguments.env_file, hosts=False)
     report = verify(settings.general.state_dir / "audit.jsonl")
     for problem in report.problems:
         print(f"line {problem.line}: {problem.text}")
-    outcome = "every record is as it was written" if report.ok else f"{len(report.problems)} problems"
-    print(f"{report.path}: {report.records} records, {outcome}")
+    if report.ok and not report.path.exists():
+        print(f"{report.path} is not there: nothing was done with this STATE_DIR yet, or it is not the service's.")
+        return 0
+    outcome = "every record is as it was written" if report.ok else _counted(len(report.problems), "problem")
+    print(f"{report.path}: {_counted(report.records, 'record')}, {outcome}")
     return 0 if report.ok else 1
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 async def watch(arguments: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ class Ballot:
     async def waiting(self) -> Sequence[Shown]:
         """What nobody has decided yet."""
         return [
-            Shown(row.id, f"Approval wanted: {row.title}: {row.target}", tuple(words.lines(row)), row.digest[:MARK])
+            Shown(row.id, f"Approval wanted: {words.headline(row)}", tuple(words.lines(row)), row.digest[:MARK])
             for row in await self._approvals.pending()
         ]
 

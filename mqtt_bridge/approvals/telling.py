@@ -111,7 +111,7 @@ def notice(row: Approval, how: Sequence[str], *, code: str = "", who: str = "") 
     return Notice(
         id=f"approval-{row.id}{'-' + who if code else ''}",
         kind="message",
-        title=f"Approval wanted: {row.title}: {row.target}",
+        title=f"Approval wanted: {words.headline(row)}",
         text="\n".join(lines),
         severity="warning",
         at=utc(time.time()) or "",

@@ -61,7 +61,7 @@ def reports_of(row: Approval) -> Iterator[Report]:
 
 
 def _report(row: Approval, what: str, at: float | None, says: str, text: str, *, nth: str = "") -> Report:
-    title = f"Approval {says} {row.title}: {row.target}"
+    title = f"Approval {says} {words.headline(row)}"
     bad = what == "refused"
     fields: dict[str, str | int | float | bool | None] = {
         "approval": row.id,

@@ -33,6 +33,11 @@ def how(settings: ApprovalSettings, given: str) -> tuple[str, ...]:
     return tuple(ways)
 
 
+def headline(row: Approval) -> str:
+    """What is to be done and with what, where the title does not name that already."""
+    return row.title if row.target in row.title else f"{row.title}: {row.target}"
+
+
 def as_pending(row: Approval, settings: ApprovalSettings) -> Pending:
     """For whoever asked."""
     return Pending(row.id, utc(row.expires_at) or "", names(settings), how(settings, row.id))

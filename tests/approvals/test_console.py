@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.approvals import Approvals, Grant
+from mqtt_bridge.approvals import Approvals, Grant, words
 from mqtt_bridge.approvals.proofs import key_of
 from mqtt_bridge.approvals.telling import make_code
 from mqtt_bridge.errors import PolicyError
@@ -36,7 +37,7 @@ async def test_approve_with_the_secret(tmp_path: Path) -> None:
         waits = await pending(approvals)
         code, out = await command(tmp_path)
         assert code == 0
-        assert waits.id[:12] in out
+        assert waits.id[:8] in out
         code, out = await command(tmp_path, "show", waits.id[:8])
         assert "DELETE /nodes/pve1/qemu/100" in out
         code, out = await command(tmp_path, "approve", waits.id[:8], said=f"alice\n{SECRETS['bob']}\n")
@@ -94,6 +95,32 @@ async def test_without_approvers_nobody_approves(tmp_path: Path) -> None:
         assert (code, "add-approver" in out) == (1, True)
         code, out = await command(tmp_path, "show", "ffffff")
         assert (code, "No approval begins" in out) == (1, True)
+
+
+async def test_looking_in_the_wrong_place_makes_no_store_and_does_not_say_that_nothing_waits(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for given in ((), ("show", "ffffff"), ("approve", "ffffff")):
+        code, out = await command(elsewhere.parent, *given, STATE_DIR=str(elsewhere))
+        assert (code, "No service has kept approvals in" in out, "STATE_DIR" in out) == (1, True, True), out
+    assert not elsewhere.exists()
+
+
+async def test_a_short_beginning_is_called_short_and_a_line_fits_a_terminal(tmp_path: Path) -> None:
+    async with Approvals(tmp_path, SETTINGS) as approvals:
+        waits = await pending(approvals)
+        code, out = await command(tmp_path, "show", waits.id[:4])
+        assert (code, "too short" in out, "at least 6" in out) == (1, True, True), out
+        _, out = await command(tmp_path)
+        assert out.startswith(waits.id[:8])
+        assert max(map(len, out.splitlines())) <= 80, out
+
+
+async def test_the_target_is_named_once(tmp_path: Path) -> None:
+    async with Approvals(tmp_path, SETTINGS) as approvals:
+        (row,) = [await approvals.get((await pending(approvals)).id)]
+        assert row
+        assert words.headline(replace(row, title="Deletion of VM 1 (a)", target="VM 1 (a)")) == "Deletion of VM 1 (a)"
+        assert words.headline(replace(row, title="Delete", target="VM 1 (a)")) == "Delete: VM 1 (a)"
 
 
 async def test_a_secret_is_never_an_argument() -> None:

@@ -45,6 +45,18 @@ def test_help_teaches(words: tuple[str, ...], tmp_path: Path) -> None:
         assert text in done.stdout
 
 
+def test_the_audit_trail_is_verified_without_a_host(tmp_path: Path) -> None:
+    """It may lie on another machine by now; and a file that is not there is not said to be whole."""
+    done = ran("proxmox-mcp", "audit", "verify", cwd=tmp_path, STATE_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is not there" in done.stdout
+    (tmp_path / "audit.jsonl").write_text("{}\n")
+    done = ran("proxmox-mcp", "audit", "verify", cwd=tmp_path, STATE_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "line 1:" in done.stdout
+    assert "0 records, 1 problem\n" in done.stdout
+
+
 @pytest.mark.parametrize("words", [
     ("proxmox-mcp", "serve"), ("proxmox-mcp", "stdio"), ("proxmox-mcp", "http"), ("proxmox-mcp", "check"),
     ("proxmox-mcp", "--test-connection"), ("proxmox-mcp", "--mcp-server"), ("mqtt-bridge",), ("mqtt-bridge", "run"),
