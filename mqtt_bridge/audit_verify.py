@@ -70,7 +70,7 @@ def _judge(record: dict[str, Any], line: bytes, before: Head) -> Iterator[str]:
     if record["prev"] == before.hash and record["seq"] == before.seq + 1:
         return
     if record["seq"] > before.seq + 1:
-        yield f"records {before.seq + 1} to {record['seq'] - 1} are missing before it"
+        yield f"{_range(before.seq + 1, record['seq'] - 1, 'is', 'are')} missing before it"
     elif record["seq"] == before.seq + 1:
         yield f"record {record['seq']} does not follow from the line before: one of the two was replaced"
     else:
@@ -82,7 +82,11 @@ def _end(last: Head, seen: dict[int, str], head: Head | None, line: int) -> tupl
         text = f"{HEAD} is missing or damaged: whether lines were cut off the end cannot be told"
         return (AuditProblem(line, text),) if last.seq else ()
     if head.seq > last.seq:
-        return (AuditProblem(line, f"records {last.seq + 1} to {head.seq} were cut off the end"),)
+        return (AuditProblem(line, f"{_range(last.seq + 1, head.seq, 'was', 'were')} cut off the end"),)
     if head.seq and seen.get(head.seq) != head.hash:
         return (AuditProblem(line, f"record {head.seq} is not the one that {HEAD} knows: it was replaced"),)
     return ()
+
+
+def _range(first: int, last: int, one: str, several: str) -> str:
+    return f"record {first} {one}" if first == last else f"records {first} to {last} {several}"

@@ -4,6 +4,7 @@ Proxmox answers 200 and a UPID to much that it refuses in the task, so only the 
 afterwards count. After an action the injected hook is called, so that the bridge publishes the new state at once.
 """
 
+import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +26,7 @@ from mqtt_bridge.errors import BridgeError, PolicyError, RejectedError
 from mqtt_bridge.policy import Principal, Refusal, judge, needs_approval
 from mqtt_bridge.proxmox.api import Api, OnProgress
 from mqtt_bridge.proxmox.own_guests import OwnGuests
+from mqtt_bridge.proxmox.translate import MAYBE_DONE
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.targets import (
     DatastoreRef,
@@ -288,12 +290,25 @@ async def _executed(run: Run, record: _Record) -> ActionResult:
     try:
         return await run.execute()
     except BaseException as error:  # a caller that goes away too: that it was sent stays true
-        text = error.message if isinstance(error, BridgeError) else type(error).__name__
+        end = _interrupted(run, error)
         try:
-            await record.write("outcome", result="error", ok=False, answer=text)
+            await record.write("outcome", **end)
         except AuditError as lost:
-            _log.error("Sent, but without its outcome (%s) in the audit file: %s", text, lost)
+            _log.error("Sent, but without its outcome (%s) in the audit file: %s", end["answer"], lost)
         raise
+
+
+def _interrupted(run: Run, error: BaseException) -> dict[str, Any]:
+    """What the audit file says then. Whatever may have reached Proxmox is no failure: its end was not seen."""
+    if not isinstance(error, asyncio.CancelledError):
+        if MAYBE_DONE in str(error):
+            return {"result": "unknown", "ok": None, "answer": str(error)}
+        text = error.message if isinstance(error, BridgeError) else type(error).__name__
+        return {"result": "error", "ok": False, "answer": text}
+    text = "Whoever asked went away, or the service ended, before its end was seen"
+    if not run.upids:
+        return {"result": "unknown", "ok": None, "answer": f"{text}: it may have been sent."}
+    return {"result": "started", "ok": None, "upid": run.upids[-1], "answer": f"{text}: its task goes on."}
 
 
 def _pending(plan: Plan, pending: Pending, why: str) -> ActionResult:

@@ -24,6 +24,7 @@ class Run:
     wait: bool = True
     on_progress: OnProgress | None = None
     began: float = field(default_factory=time.monotonic)
+    upids: list[str] = field(default_factory=list)  # of the tasks so far, for whoever is interrupted
 
     async def execute(self) -> ActionResult:
         """Raises ProxmoxError if the first call itself was refused or not answered."""
@@ -41,6 +42,7 @@ class Run:
             if upid is None:
                 continue
             outcome.upid = upid
+            self.upids.append(upid)
             if last and not self.wait:
                 return self._open(outcome, "Proxmox accepted it as a task, which was not waited for.", ok=True)
             if text := await self._follow(outcome, upid):

@@ -100,7 +100,7 @@ def test_the_last_line_with_a_hash_of_its_own_is_not_the_head_s(audit: Audit) ->
 @pytest.mark.parametrize(
     ("change", "line", "text"),
     [
-        (lambda lines: lines[1:], 1, "records 1 to 1 are missing"),
+        (lambda lines: lines[1:], 1, "record 1 is missing"),
         (lambda lines: [*lines[:1], *lines[3:]], 2, "records 2 to 3 are missing"),
         (lambda lines: [*lines[:2], lines[1], *lines[2:]], 3, "inserted or moved"),
         (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], 2, "missing"),

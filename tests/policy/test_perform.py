@@ -10,8 +10,10 @@ import pytest
 
 from mqtt_bridge.actions import ActionResult, Actions, After, power
 from mqtt_bridge.audit import Audit, AuditError
+from mqtt_bridge.audit_events import reports_of
 from mqtt_bridge.errors import BrokerUnreachableError, ProtocolError, RejectedError, UnreachableError
 from mqtt_bridge.policy import Principal
+from mqtt_bridge.proxmox.translate import MAYBE_DONE
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.targets import GuestRef, NodeRef
 from mqtt_bridge.whoami import Identity
@@ -167,6 +169,40 @@ async def test_cancelled_while_it_waits(api: Recorder, tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [r["event"] for r in records(tmp_path)] == ["action.intent", "action.outcome"]
+    end = records(tmp_path)[-1]
+    assert (end["result"], end["ok"], end["upid"]) == ("started", None, slow.answer)
+    assert "its task goes on" in end["answer"]
+    (told,) = reports_of((tmp_path / "audit.jsonl").read_bytes().splitlines()[-1])
+    assert (told.verdict.kind, told.verdict.ok) == ("audit.action.started", None)
+
+
+async def test_no_answer_to_what_was_sent_is_no_failure(api: Recorder, tmp_path: Path) -> None:
+    api.answer = UnreachableError("pve1 did not answer in time.", cure=MAYBE_DONE)
+    with pytest.raises(UnreachableError):
+        await perform(api, tmp_path)
+    end = records(tmp_path)[-1]
+    assert (end["result"], end["ok"], "may have been carried out" in end["answer"]) == ("unknown", None, True)
+
+
+async def test_cancelled_while_it_is_sent(api: Recorder, tmp_path: Path) -> None:
+    """Nobody knows whether Proxmox has it: that is no failure, and no success."""
+
+    class Hangs(Recorder):
+        async def post(self, *_: Any, **__: Any) -> Any:
+            self.writes.append((("POST",), {}))
+            await asyncio.sleep(30)
+
+    hangs = Hangs(api.guests)
+    task = asyncio.create_task(perform(hangs, tmp_path))
+    while not hangs.writes:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    end = records(tmp_path)[-1]
+    assert (end["result"], end["ok"], "may have been sent" in end["answer"]) == ("unknown", None, True)
+    (told,) = reports_of((tmp_path / "audit.jsonl").read_bytes().splitlines()[-1])
+    assert (told.verdict.kind, told.verdict.ok) == ("audit.action.started", None)
 
 
 @pytest.mark.parametrize(("action", "online"), [("node.startall", True), ("node.stopall", True)])
