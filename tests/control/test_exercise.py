@@ -8,17 +8,20 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mqtt_bridge.audit_verify import verify
 from mqtt_bridge.errors import BridgeError
+from mqtt_bridge.settings import load
 from proxmox_mcp.cli import main
 from proxmox_mcp.exercise import command
 from proxmox_mcp.exercise.course import COURSE, Try
 from proxmox_mcp.exercise.ground import MARK, survey
 from proxmox_mcp.exercise.walk import Walk
-from proxmox_mcp.lab import Lab
+from proxmox_mcp.lab import Lab, LabOptions
 from proxmox_mcp.tools import ALL
 
 NEEDS_A_BRIDGE = {"send_notification"}  # what works of it: tests/mcp/test_send_notification.py
@@ -142,3 +145,26 @@ async def test_ids_that_are_taken_are_left_alone(walk: tuple[Walk, Lab]) -> None
     lab.world.guests[99_002] = replace(lab.guest(121), vmid=99_002)
     again = await survey(going.api, {})
     assert set(again.ids) == set(range(99_005, 99_010))
+
+
+async def test_a_real_site_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a cluster of somebody: one node, no Backup Server, an audit trail in STATE_DIR."""
+    async with Lab(LabOptions(nodes=1, guests=3, pbs=0, speed=50, pvestatd_interval=0)) as lab:
+        more = {"POLL_INTERVAL": "1", "PROXMOX_RATE_LIMIT": "100000", "STATE_DIR": str(tmp_path)}
+        for key, value in {**lab.env, **more}.items():
+            monkeypatch.setenv(key, value)
+        before = [guest.vmid for guest in lab.world.sorted_guests()]
+        (tmp_path / ".env").touch()
+        [site] = [s.slug for s in load(dict(lab.env), search=False).sites]
+        code = await command.exercise(options(yes_i_mean=site, env_file=tmp_path / ".env"))
+        told = json.loads(capsys.readouterr().out)
+        assert [line for line in told["lines"] if not line["good"]] == []
+        assert (code, told["left"]) == (0, [])
+        assert {line["tool"] for line in told["lines"] if line["came"] == "left out"} == {
+            "download_image", "get_datastores", "migrate_guest", "run_datastore_job",
+        }  # fmt: skip
+        assert [guest.vmid for guest in lab.world.sorted_guests()] == before
+        assert (lab.violations, lab.unsimulated) == ([], [])
+    assert verify(tmp_path / "audit.jsonl").ok
