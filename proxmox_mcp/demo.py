@@ -16,6 +16,7 @@ from typing import Any
 
 from mqtt_bridge import logs
 from mqtt_bridge.__main__ import stop_signals
+from mqtt_bridge.approvals.proofs import key_of, knows_secret, new_secret
 from mqtt_bridge.broker import BrokerOptions
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.settings import GeneralSettings, Settings, load
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 MCP_PORT = 8080
 PVESTATD = 2.0  # seconds; a real host's 10 would make a demo look slow
 CONTROL = "PROXMOX_LAB_CONTROL"
+APPROVER = "you"
+SETTINGS_FILE = "approvals.env"  # in STATE_DIR
 
 
 async def demo(arguments: argparse.Namespace) -> int:
@@ -43,7 +46,8 @@ async def demo(arguments: argparse.Namespace) -> int:
         # the lab's own port is only known once it runs, so that wrong --set values are told after it has started
         logs.set_up(GeneralSettings(), quiet=sys.stdout.isatty())
         lab = await stack.enter_async_context(Lab(_options(arguments, lively=True, pvestatd_interval=PVESTATD)))
-        settings = _settings(arguments, {**lab.env, **listening()}, state_dir)
+        secret = new_secret()
+        settings = _settings(arguments, {**lab.env, **listening()}, state_dir, secret)
         logs.set_up(settings.general, quiet=sys.stdout.isatty())
         served = await stack.enter_async_context(
             Served(settings, port=_http_port(arguments), embedded_port=arguments.mqtt_port)
@@ -53,7 +57,11 @@ async def demo(arguments: argparse.Namespace) -> int:
         _tell_ready(arguments.ready_file, _ready(lab, served.bridge.options, served.url, settings))
         stop, told, names = stop_signals(), Told(), served.bridge.pollers.retained.names
         await stack.enter_async_context(Listening(bus_factory(served.bridge.options, "watch"), names, told))
-        await show(served.state, _connect(served.bridge.options, served.url, settings, lab.env), stop, told)
+        connect = [
+            *_connect(served.bridge.options, served.url, settings, lab.env),
+            *_approve(settings, Path(state_dir), secret),
+        ]
+        await show(served.state, connect, stop, told)
     return 0
 
 
@@ -112,11 +120,12 @@ def _us() -> str:
     return os.path.relpath(here) if here.exists() else "proxmox-mcp"
 
 
-def _settings(arguments: argparse.Namespace, env: Mapping[str, str], state_dir: str) -> Settings:
+def _settings(arguments: argparse.Namespace, env: Mapping[str, str], state_dir: str, secret: str) -> Settings:
     """The environment is left out on purpose: a demo must never reach someone's real systems."""
     ours = {
         **env,
         "STATE_DIR": state_dir,
+        "APPROVERS": f"{APPROVER}:sha256:{key_of(secret)}",
         "BRIDGE_NAME": "demo",
         "MCP_AUTH_TOKEN": secrets.token_urlsafe(24),
         "POLL_INTERVAL": "5",
@@ -170,6 +179,20 @@ def _tell_ready(path: Path | None, ready: Mapping[str, Any]) -> None:
         except OSError as error:
             raise BridgeError(f"--ready-file {path} cannot be written: {error.strerror}.") from error
     log.info("Ready")
+
+
+def _approve(settings: Settings, folder: Path, secret: str) -> Sequence[str]:
+    """How to approve, where anything can be done that may need it; what `approvals` has to know is in a file."""
+    ours = next((one for one in settings.approval.approvers if knows_secret(one, secret)), None)
+    if ours is None or {settings.permission.mcp_allow, settings.permission.mqtt_allow} == {"read"}:
+        return ()
+    file = folder / SETTINGS_FILE
+    entry = f"{ours.name}:sha256:{ours.key.reveal()}"
+    write_private(file, f"STATE_DIR={settings.general.state_dir}\nAPPROVERS={entry}\n")
+    return (
+        f"approvals      {_us()} --env-file {file} approvals",
+        f"               approve as {ours.name} with the secret {secret}",
+    )
 
 
 def _connect(mqtt: BrokerOptions, url: str, settings: Settings, env: Mapping[str, str]) -> Sequence[str]:

@@ -151,7 +151,8 @@ class LiveView:
         sites = FRAME + len(self._view.sites()) + 1
         nodes = FRAME + sum(1 for _ in self._view.nodes()) + 1
         wide = max(20, options.max_width)
-        below = sum(-(-len(line) // wide) for line in self._connect) + 1 if self._connect else 0
+        connect = Text("\n".join(self._connect), overflow="fold")
+        below = len(connect.wrap(console, wide)) + 1 if self._connect else 0  # they break between words
         middle = max(FRAME + 2, height - sites - nodes - below)
         layout = Layout()
         least = ROWS if options.max_width >= NARROW else 2 * ROWS
@@ -164,9 +165,8 @@ class LiveView:
             Layout(self._middle(options.max_width, middle), size=middle),
         ]
         if self._connect:
-            lines = Text("\n".join(self._connect), overflow="fold")
             # no box around it: these lines are there to be copied
-            parts.append(Layout(Group(Rule("connect", align="left", style="blue"), lines), size=below))
+            parts.append(Layout(Group(Rule("connect", align="left", style="blue"), connect), size=below))
         layout.split_column(*parts)
         yield layout
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import stat
 import subprocess
@@ -66,12 +67,17 @@ def ready(demo: Demo) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def elevated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def elevated_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """With control, and polls so rare that only an action can have changed something."""
     words = ("--set", "PROXMOX_ALLOW_ELEVATED=true", "--set", "POLL_INTERVAL=600", "--set", "POLL_TASKS_INTERVAL=600")
     running = Demo(tmp_path_factory.mktemp("elevated"), *words)
-    yield running.wait()
+    yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def elevated(elevated_demo: Demo) -> dict[str, Any]:
+    return elevated_demo.wait()
 
 
 def test_the_ready_file_is_private_and_has_its_shape(demo: Demo, ready: dict[str, Any]) -> None:
@@ -119,6 +125,28 @@ def test_without_a_terminal_it_says_how_to_connect(demo: Demo, ready: dict[str, 
     assert ready["mcp"]["url"] in demo.out
     assert "mosquitto_sub" in demo.out
     assert "\x1b[" not in demo.out
+    assert "approve as" not in demo.out  # read only: there is nothing to approve
+
+
+async def test_what_needs_an_approval_can_be_approved_in_a_second_terminal(
+    elevated_demo: Demo, elevated: dict[str, Any], tmp_path: Path
+) -> None:
+    """As the demo's own lines say: the file that they name, the approver and the secret."""
+    said = elevated_demo.out
+    found = re.search(r"--env-file (\S+) approvals\n.* approve as (\S+) with the secret (\S+)\n", said)
+    assert found, said
+    file, who, secret = found.groups()
+    proof = tmp_path / "proof"
+    proof.write_text(secret)
+    async with over_http(elevated["mcp"]["url"], elevated["mcp"]["token"], "auto") as agent:
+        asked = await agent.ask("execute_node_command", node="pve3", command="stopall", vmids=[102])
+        assert asked["status"] == "approval_required", asked
+        given = asked["approval"]["id"]
+        words = ("--env-file", file, "approvals", "approve", given, "--by", who, "--proof-file", str(proof))
+        done = await asyncio.to_thread(run, "proxmox-mcp", *words, env=environment(), cwd=tmp_path)
+        assert "Approved by you." in done.stdout, done.stdout + done.stderr
+        asked = await agent.ask("execute_node_command", node="pve3", command="stopall", vmids=[102], approval=given)
+        assert asked["status"] == "done", asked
 
 
 def test_the_env_makes_check_pass(demo: Demo, ready: dict[str, Any], tmp_path: Path) -> None:
