@@ -228,15 +228,17 @@ def _setting_up(commands: Commands) -> None:
         commands,
         "setup",
         "proxmox_mcp.setup.token:token",
-        "print what to run in Proxmox for a fitting user, role and token",
+        "print what to run in Proxmox for a fitting user, role and token; set our workflows up in n8n",
         "Each path gets exactly the privileges that what is switched on needs (levels, toolsets, tokens, commands,\n"
         "listeners), or --level and --toolsets. Nothing is run and nobody is asked.",
         "  proxmox-mcp setup token\n"
         "  proxmox-mcp setup token --pve --level read --lean\n"
         "  proxmox-mcp setup token --pbs --level operate --json\n"
-        "  proxmox-mcp setup token --update        after more was switched on: the roles as they should be now",
+        "  proxmox-mcp setup token --update        after more was switched on: the roles as they should be now\n"
+        "  proxmox-mcp setup n8n                   what n8n needs: tokens, URL, credentials, import\n"
+        "  proxmox-mcp setup n8n --url http://192.0.2.20:5678 --mcp-url http://host.docker.internal:8080/mcp --apply",
     )
-    kinds = setup.add_subparsers(dest="what", metavar="token", required=True, parser_class=_Parser)
+    kinds = setup.add_subparsers(dest="what", metavar="token|n8n", required=True, parser_class=_Parser)
     token = kinds.add_parser("token", help="a user, its roles and an API token")
     product = token.add_mutually_exclusive_group()
     product.add_argument("--pve", action="store_true", help="for Proxmox VE only")
@@ -256,6 +258,13 @@ def _setting_up(commands: Commands) -> None:
     )
     token.add_argument("--update", action="store_true", help="user and token exist: only their roles")
     token.add_argument("--json", action="store_true", help="print it for machines")
+    n8n = kinds.add_parser("n8n", help="the workflows in n8n: what they need, how n8n differs from it, and do it")
+    n8n.set_defaults(run="proxmox_mcp.setup.n8n:n8n")
+    n8n.add_argument("--url", help="where n8n is: compare it with our workflows (API key in N8N_API_KEY)")
+    n8n.add_argument("--api-key-file", type=Path, metavar="FILE", help="n8n's API key (else N8N_API_KEY)")
+    n8n.add_argument("--mcp-url", metavar="URL", help="how n8n reaches the MCP server, for the Config nodes")
+    n8n.add_argument("--folder", type=Path, help="where the workflows are (default: n8n_workflows of this checkout)")
+    n8n.add_argument("--apply", action="store_true", help="import what differs and publish")
 
 
 def _deciding(commands: Commands) -> None:
