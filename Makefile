@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check bench conformance e2e-n8n docs mosquitto dovecot clean help
+.PHONY: install demo test check bench e2e-ha conformance e2e-n8n docs mosquitto dovecot clean help
 
 help:  ## say what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /make \1\t/' | expand -t 20
@@ -33,6 +33,9 @@ check: $(VENV)/.tested  ## lint and types alone
 
 bench: $(VENV)/.tested mosquitto  ## measure, and print the rows of the design's targets
 	$(BIN)/python -m pytest tests/bench -m bench -q -s --override-ini 'norecursedirs=.*' --override-ini timeout=1800
+
+e2e-ha: $(VENV)/.tested mosquitto  ## a real Home Assistant (set up once, some minutes; Python 3.13 or newer) with the lab
+	$(BIN)/python -m pytest tests/e2e/homeassistant -q --override-ini 'norecursedirs=.* harness' --override-ini timeout=900 $(ARGS)
 
 conformance: $(VENV)/.tested  ## the MCP conformance suite and the inspector against our server; needs npm
 	$(BIN)/python scripts/conformance $(ARGS)

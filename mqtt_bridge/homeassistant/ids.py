@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 
 _OTHER = re.compile(r"[^A-Za-z0-9-]")
-_PART = re.compile(r"(?:[A-Za-z0-9-]|__[0-9a-f]+_)+")
+_PART = re.compile(r"(?:[A-Za-z0-9-]|__[0-9a-f]{1,5}_|__10[0-9a-f]{4}_)+")
 _ESCAPED = re.compile(r"__([0-9a-f]+)_")
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 
@@ -19,7 +19,7 @@ def decode(text: str) -> tuple[str, ...] | None:
     """The parts of what `encode` made; None for anything else."""
     parts, at = [], 0
     while found := _PART.match(text, at):
-        parts.append(_ESCAPED.sub(lambda hit: chr(int(hit[1], 16) & 0xFFFF), found[0]))
+        parts.append(_ESCAPED.sub(lambda hit: chr(int(hit[1], 16)), found[0]))
         at = found.end() + 1
         if found.end() == len(text):
             return tuple(parts) if encode(parts) == text else None

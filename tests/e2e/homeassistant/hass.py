@@ -109,6 +109,10 @@ class Hass:
     async def turn(self, unique_id: str, word: str) -> None:
         await self.call(self.ha.call_service, "switch", f"turn_{word}", {"entity_id": (await self.ids())[unique_id]})
 
+    def forget(self) -> None:
+        """What is in the log up to now does not count."""
+        self.ha._log_from = Path(self.ha.logfile).stat().st_size
+
     async def quiet(self, *, but: str = "") -> None:
         """Nothing of MQTT in Home Assistant's log, except lines with `but`."""
         said = await self.call(self.ha.log_problems, r"\[homeassistant\.components\.mqtt")

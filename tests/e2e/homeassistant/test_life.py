@@ -114,6 +114,7 @@ async def test_the_broker_forgets_everything(house: House) -> None:
     await hass.call(hass.ha.stop_broker)
     await hass.becomes(RUNNING, AWAY)
     await hass.call(hass.ha.start_broker)
+    hass.forget()  # it says that the connection was lost
     await hass.settled(DEVICES, seconds=90)
     assert await hass.ids() == before
     stored = await hass.call(hass.ha.retained, "homeassistant/device/+/config", 2)

@@ -1,0 +1,208 @@
+"""What is at the broker, after what happened."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from mqtt_bridge.bus import Bus, Message
+from mqtt_bridge.homeassistant import discovery as module
+from mqtt_bridge.homeassistant.discovery import Discovery
+from mqtt_bridge.homeassistant.thing import Thing
+from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.topics import DiscoveryTopics
+from tests.homeassistant.things import ALL, AUDITOR, around, cluster, guest, node, storage
+from tests.support.processes import until
+
+GUEST = "proxmox_lab_guest_100"
+
+
+@dataclass
+class Broker:
+    """A loopback that tells what is retained on discovery topics, and everything that was published there."""
+
+    bus: Bus
+    loopback: Loopback
+    seen: list[tuple[str, Any]] = field(default_factory=list)
+    whole: set[str] = field(default_factory=set)
+
+    def take(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            identity = message.topic.split("/")[2] if message.topic.count("/") == 3 else message.topic
+            self.seen.append((identity, json.loads(message.payload) if message.payload else None))
+
+    def config(self, identity: str = GUEST) -> Any:
+        return next((config for one, config in reversed(self.seen) if one == identity), None)
+
+    def all_of(self, identity: str = GUEST) -> list[Any]:
+        return [config for one, config in self.seen if one == identity]
+
+    def discovery(self, *entities: str, **more: Any) -> Discovery:
+        return Discovery(DiscoveryTopics(), around(*entities, **more), lambda: self.whole)
+
+
+@pytest.fixture
+async def broker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Broker]:
+    for name, value in {"SETTLE": 0.1, "EVERY": 0.01, "PARENTS": 0.02, "QUIET": 0.1, "LOOK": 0.1}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "JITTER", (0.0, 0.1))
+    loopback = Loopback()
+    async with loopback.client() as other:
+        broker = Broker(other, loopback)
+        async with loopback.client(broker.take) as reader:
+            await reader.subscribe(["homeassistant/#"])
+            yield broker
+
+
+class Running:
+    """`async with` it: a discovery at work on a connection of its own."""
+
+    def __init__(self, broker: Broker, discovery: Discovery, *things: Thing) -> None:
+        self.broker, self.discovery = broker, discovery
+        put(discovery, *things)
+
+    async def __aenter__(self) -> Discovery:
+        self._client = self.broker.loopback.client(self.discovery.take)
+        bus = await self._client.__aenter__()
+        self._task = asyncio.create_task(self.discovery.run(bus, ["lab"]))
+        return self.discovery
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        await self._client.__aexit__(None, None, None)
+
+
+def put(discovery: Discovery, *things: Thing) -> None:
+    for thing in things:
+        discovery.changed(thing.key.topic, thing.state, thing.key.ids)
+
+
+def drop(discovery: Discovery, thing: Thing) -> None:
+    discovery.changed(thing.key.topic, None, thing.key.ids)
+
+
+async def settled(discovery: Discovery) -> None:
+    """Nothing is due, and nothing will be."""
+    quiet = 0
+    while quiet < 5:
+        quiet = 0 if discovery.book.waiting else quiet + 1
+        await asyncio.sleep(0.1)
+
+
+async def test_parents_first_and_nothing_twice(broker: Broker) -> None:
+    things = guest(), storage(), node(), cluster()
+    async with Running(broker, broker.discovery(), *things) as discovery:
+        await until(lambda: len(broker.seen) == 4)
+        assert [one for one, _ in broker.seen] == [
+            "proxmox_lab_cluster", "proxmox_lab_node_pve1", GUEST, "proxmox_lab_storage_pve1_local__2e_lvm",
+        ]  # fmt: skip
+        put(discovery, guest(status="stopped"))
+        await settled(discovery)
+        assert len(broker.seen) == 4
+        assert discovery.info().devices == 4
+        put(discovery, guest(node="pve2"))
+        await until(lambda: broker.config()["dev"]["via_device"] == "proxmox_lab_node_pve2")
+
+
+async def test_what_is_gone_sheds_its_entities_and_is_cleared(broker: Broker) -> None:
+    async with Running(broker, broker.discovery(), guest()) as discovery:
+        await until(broker.config)
+        drop(discovery, guest())
+        await until(lambda: len(broker.all_of()) == 3)
+        first, second, last = broker.all_of()
+        assert last is None
+        assert second["cmps"]["status"]["uniq_id"] == first["cmps"]["status"]["uniq_id"] + "_gone"
+        assert "en" not in second["cmps"]["status"]
+        assert second["dev"] == first["dev"]
+        await settled(discovery)
+        assert len(broker.all_of()) == 3
+
+
+@pytest.mark.parametrize("back", [guest(type="lxc"), guest()], ids=["another type", "the same again"])
+async def test_what_comes_back_is_another_device(broker: Broker, back: Thing) -> None:
+    async with Running(broker, broker.discovery(), guest()) as discovery:
+        await until(broker.config)
+        if back.variant == "qemu":
+            drop(discovery, guest())
+        put(discovery, back)
+        await until(lambda: None in broker.all_of() and broker.config() is not None)
+        assert broker.config()["dev"]["mdl_id"] == f"{back.variant}/100"
+
+
+async def test_components_that_go_are_emptied_first(broker: Broker) -> None:
+    async with Running(broker, broker.discovery(), guest()):
+        await until(broker.config)
+    broker.seen.clear()
+    async with Running(broker, broker.discovery("!guest/cpu", mqtt_allow="read"), guest()) as discovery:
+        await until(lambda: broker.all_of()[1:] and "power" not in broker.config()["cmps"])
+        await settled(discovery)
+    shedding, emptied, last = (config["cmps"] for config in broker.all_of()[-3:])
+    assert shedding["cpu"]["uniq_id"].endswith("_gone")
+    assert emptied["cpu"] == {"p": "sensor"}
+    assert emptied["power"] == {"p": "switch"}
+    assert not {"cpu", "power", "reboot"} & set(last)
+    assert "memory" in last
+
+
+async def test_what_an_earlier_run_left_is_cleared_once_all_was_seen(broker: Broker) -> None:
+    async with Running(broker, broker.discovery(), guest(), guest(101, name="web02")):
+        await until(lambda: len(broker.seen) == 2)
+    await broker.bus.publish("homeassistant/device/zigbee_1/config", b'{"dev":{}}', retain=True)
+    await broker.bus.publish("homeassistant/device/proxmox_other_guest_1/config", b'{"dev":{}}', retain=True)
+    async with Running(broker, broker.discovery(), guest()) as discovery:
+        await settled(discovery)
+        assert broker.config("proxmox_lab_guest_101") is not None, "not everything was seen yet"
+        broker.whole.add("lab")
+        await until(lambda: broker.config("proxmox_lab_guest_101") is None)
+        await settled(discovery)
+    assert broker.config("zigbee_1") == broker.config("proxmox_other_guest_1") == {"dev": {}}
+    assert broker.config() is not None
+
+
+async def test_home_assistant_starts(broker: Broker) -> None:
+    async with Running(broker, broker.discovery(), guest()) as discovery:
+        await until(broker.config)
+        await settled(discovery)
+        await broker.bus.publish("homeassistant/status", b"offline")
+        await settled(discovery)
+        assert len(broker.all_of()) == 1
+        await broker.bus.publish("homeassistant/status", b"online")
+        await until(lambda: len(broker.all_of()) == 2)
+        assert broker.all_of()[0] == broker.all_of()[1]
+
+
+async def test_a_right_that_is_lost_takes_nothing_away(broker: Broker) -> None:
+    granted = [ALL]
+    discovery = broker.discovery()
+    discovery._around = _with(discovery, lambda _: granted[0])
+    async with Running(broker, discovery, node()):
+        await until(lambda: broker.config("proxmox_lab_node_pve1"))
+        granted[0] = AUDITOR
+        await settled(discovery)
+        assert "updates" in broker.config("proxmox_lab_node_pve1")["cmps"]
+    late = broker.discovery()
+    late._around = _with(late, lambda _: granted[0])
+    async with Running(broker, late, node("pve2")):
+        await until(lambda: broker.config("proxmox_lab_node_pve2"))
+        assert "updates" not in broker.config("proxmox_lab_node_pve2")["cmps"]
+        await until(lambda: "node/updates: Sys.Modify on /nodes" in late.info().not_created)
+        granted[0] = ALL
+        await until(lambda: "updates" in broker.config("proxmox_lab_node_pve2")["cmps"])
+        await until(lambda: not late.info().not_created)
+
+
+def _with(discovery: Discovery, granted: Callable[[str], Any]) -> Any:
+    return replace(discovery._around, granted=granted)
+
+
+async def test_many_take_their_time(broker: Broker) -> None:
+    module_batch = module.BATCH
+    things = [guest(vmid, name=f"g{vmid}") for vmid in range(100, 100 + 3 * module_batch)]
+    async with Running(broker, broker.discovery(), *things) as discovery:
+        await until(lambda: len(broker.seen) == len(things))
+        await settled(discovery)
+        assert len(broker.seen) == len(things)

@@ -1,0 +1,184 @@
+"""What is published for each kind of thing, held against what Home Assistant takes."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mqtt_bridge.homeassistant.payload import build
+from mqtt_bridge.homeassistant.thing import ROWS
+from tests.homeassistant.things import AUDITOR, THINGS, around, guest
+
+SNAPSHOTS = Path(__file__).parent / "payloads"
+TOP = {"dev", "o", "avty", "avty_mode", "stat_t", "cmps"}
+DEVICE = {"ids", "name", "mf", "mdl", "mdl_id", "sw", "cu", "via_device"}
+COMPONENT = {
+    "p", "name", "uniq_id", "def_ent_id", "val_tpl", "dev_cla", "unit_of_meas", "stat_cla", "sug_dsp_prc", "ic",
+    "ent_cat", "en", "stat_t", "qos", "json_attr_t", "json_attr_tpl", "avty", "cmd_t", "cmd_tpl", "pl_prs", "pl_on",
+    "pl_off", "stat_on", "stat_off", "evt_typ", "ops",
+}  # fmt: skip
+TRIGGER = {"p", "atype", "type", "stype", "t", "pl", "val_tpl"}
+CLASSES: dict[str, set[str]] = {
+    "binary_sensor": {"running", "connectivity", "problem"},
+    "sensor": {"timestamp", "enum", "data_rate", "data_size"},
+    "switch": {"switch"},
+    "button": {"restart"},
+    "event": set(),
+    "update": set(),
+}
+UNITS: dict[str | None, set[str | None]] = {
+    "data_rate": {"B/s"},
+    "data_size": {"B"},
+    None: {"%", None},
+    "timestamp": {None},
+    "enum": {None},
+}
+
+
+def payload(name: str, *entities: str, **more: Any) -> Any:
+    config = build(THINGS[name], around(*entities, **more))
+    assert config
+    return json.loads(config.payload)
+
+
+@pytest.mark.parametrize("name", THINGS)
+def test_payloads_are_as_they_were(name: str) -> None:
+    """SNAPSHOT_UPDATE=1 writes them again."""
+    file = SNAPSHOTS / f"{name}.json"
+    found = {**payload(name), "o": {}}
+    if os.environ.get("SNAPSHOT_UPDATE"):
+        file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert found == json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", THINGS)
+@pytest.mark.parametrize("entities", [(), ("*/*",)])
+def test_home_assistant_takes_it(name: str, entities: tuple[str, ...]) -> None:
+    whole = payload(name, *entities)
+    assert set(whole) <= TOP
+    assert set(whole["dev"]) <= DEVICE
+    assert whole["o"]["name"]
+    for key, one in whole["cmps"].items():
+        assert re.fullmatch("[a-z0-9_]+", key)
+        _check(one)
+    ids = [one["uniq_id"] for one in whole["cmps"].values() if "uniq_id" in one]
+    assert len(ids) == len(set(ids))
+
+
+def _check(one: dict[str, Any]) -> None:
+    platform = one["p"]
+    if platform == "device_automation":
+        assert set(one) == TRIGGER
+        return
+    assert set(one) <= COMPONENT
+    assert re.fullmatch("[A-Za-z0-9_-]+", one["uniq_id"])
+    assert re.fullmatch(rf"{platform}\.[a-z0-9_]+", one["def_ent_id"])
+    assert one.get("dev_cla") is None or one["dev_cla"] in CLASSES[platform]
+    assert one.get("ic", "mdi:x").startswith("mdi:")
+    assert one.get("ent_cat") in ({None, "diagnostic", "config"} if platform != "sensor" else {None, "diagnostic"})
+    if platform == "sensor":
+        assert one.get("unit_of_meas") in UNITS[one.get("dev_cla")]
+        assert one.get("stat_cla") is None or one.get("dev_cla") not in {"timestamp", "enum"}
+        assert (one.get("dev_cla") == "enum") == ("ops" in one)
+    if platform in {"switch", "button"}:
+        assert '"ts"' in one["cmd_tpl"]
+    if platform == "event":
+        assert one["evt_typ"]
+    assert "value_json." not in one.get("val_tpl", ""), "an empty payload has no value_json"
+
+
+def test_ids_of_entities_are_never_shared() -> None:
+    found = [c["uniq_id"] for name in THINGS for c in payload(name)["cmps"].values() if "uniq_id" in c]
+    assert len(found) == len(set(found))
+
+
+def test_few_are_on_at_first() -> None:
+    on = {key for key, one in payload("vm")["cmps"].items() if one.get("en", True) and one["p"] != "device_automation"}
+    assert on == {"running", "cpu", "memory", "last_backup", "backup_problem", "power", "event"}
+
+
+def test_without_commands_nothing_can_be_pressed() -> None:
+    for name in THINGS:
+        assert not [c for c in payload(name, mqtt_allow="read")["cmps"].values() if c["p"] in {"switch", "button"}]
+
+
+def test_operate_has_no_dangerous_buttons() -> None:
+    found = payload("vm", mqtt_allow="operate")["cmps"]
+    assert {"power", "reboot", "snapshot", "backup"} <= set(found)
+    assert not {"stop", "reset"} & set(found)
+    assert "reboot" not in payload("node", mqtt_allow="operate")["cmps"]
+
+
+def test_a_protected_guest_has_no_switch() -> None:
+    config = build(guest(tags=("Prod",)), around(protected_tags=frozenset({"prod"})))
+    assert config
+    assert "power" not in json.loads(config.payload)["cmps"]
+    assert "snapshot" in json.loads(config.payload)["cmps"]
+
+
+def test_a_guest_outside_the_list_has_no_switch() -> None:
+    assert "power" not in payload("vm", vmid_allowlist=frozenset({7}))["cmps"]
+
+
+def test_what_the_token_cannot_read_is_not_created() -> None:
+    config = build(THINGS["node"], around(granted=AUDITOR))
+    assert config
+    assert "updates" not in json.loads(config.payload)["cmps"]
+    assert "node/updates: Sys.Modify on /nodes" in config.left_out
+    kept = build(THINGS["node"], around(granted=AUDITOR), known=frozenset({"updates"}))
+    assert kept
+    assert "updates" in json.loads(kept.payload)["cmps"], "it had it, and a right may come back"
+
+
+def test_a_button_that_the_token_cannot_carry_out() -> None:
+    config = build(THINGS["vm"], around(granted={"/vms": {"VM.Audit": 1}}))
+    assert config
+    assert "power" not in json.loads(config.payload)["cmps"]
+    assert "guest/power: VM.PowerMgmt on /vms" in config.left_out
+
+
+def test_a_template_is_no_device() -> None:
+    assert build(guest(template=True), around()) is None
+
+
+def test_twins_have_their_vmid() -> None:
+    config = build(guest(twin=True), around())
+    assert config
+    whole = json.loads(config.payload)
+    assert whole["dev"]["name"] == "web01 (100)"
+    assert whole["cmps"]["cpu"]["def_ent_id"] == "sensor.lab_web01_100_cpu"
+
+
+def test_parents() -> None:
+    parents = {name: payload(name)["dev"].get("via_device") for name in THINGS}
+    assert parents["vm"] == parents["storage"] == payload("node")["dev"]["ids"][0]
+    assert parents["node"] == parents["shared-storage"] == payload("cluster")["dev"]["ids"][0]
+    assert parents["datastore"] == parents["pbs-host"] == payload("pbs")["dev"]["ids"][0]
+    assert parents["cluster"] is None
+
+
+def test_entities_are_chosen() -> None:
+    found = payload("vm", "guest/ip", "!guest/memory", "!guest/web*/cpu", "guest/100/node")["cmps"]
+    assert "en" not in found["ip"]
+    assert "en" not in found["node"]
+    assert not {"memory", "cpu"} & set(found)
+    everything = payload("vm", "*/*")["cmps"]
+    assert "en" not in everything["reboot"]
+    assert everything["stop"]["en"] is False, "what is dangerous is on only where it is named"
+    assert "en" not in payload("vm", "guest/stop")["cmps"]["stop"]
+    assert build(THINGS["storage"], around("!storage/*")) is None
+
+
+def test_a_typing_error_is_told() -> None:
+    assert around("guest/cpus", "guest/cpu", "!vm/*").chosen.idle() == [
+        "HA_ENTITIES: there is no entity guest/cpus (docs/homeassistant.md lists them).",
+        "HA_ENTITIES: there is no entity vm/* (docs/homeassistant.md lists them).",
+    ]
+
+
+def test_rows_have_keys_of_their_own() -> None:
+    for rows in ROWS.values():
+        assert len({row.key for row in rows}) == len(rows)
