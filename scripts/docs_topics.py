@@ -69,6 +69,7 @@ def _is_model(payload: type) -> bool:
 def _payloads() -> Iterator[str]:
     kinds: list[type[model.Model]] = [k.payload for k in TABLE if issubclass(k.payload, model.Model)]
     kinds += [model.NotifyResult, model.TaskInfo, model.JobRun, model.MissingPrivilege]
+    kinds += [model.PendingApproval, model.HomeAssistantInfo]
     for payload in dict.fromkeys(kinds):
         yield f"\n### {payload.__name__}\n\n{_doc(payload)}\n\n| field | type | |\n| --- | --- | --- |\n"
         for name, field in payload.model_fields.items():

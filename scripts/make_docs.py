@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from docs_events import events
+from docs_homeassistant import homeassistant
 from docs_tools import schemas, tools
 from docs_topics import topics
 
@@ -162,6 +163,7 @@ DOCS: tuple[tuple[str, Callable[[], str]], ...] = (
     ("docs/configuration.md", configuration),
     ("docs/topics.md", topics),
     ("docs/events.md", events),
+    ("docs/homeassistant.md", homeassistant),
     ("docs/tools.md", tools),
     ("proxmox_mcp/tools/schemas.json", schemas),
 )

@@ -1,0 +1,148 @@
+"""`docs/homeassistant.md`: its text, and the entities from their tables."""
+
+from collections.abc import Iterator
+
+from mqtt_bridge.homeassistant.entity import Entity
+from mqtt_bridge.homeassistant.thing import ROWS
+
+HEAD = """\
+# Home Assistant
+
+This page is made by `scripts/make_docs.py`.
+
+With Home Assistant on the same broker there is nothing to configure: `HA_DISCOVERY` is true, and every cluster
+(or standalone host, or Backup Server), node, guest, storage and datastore appears as a device, linked to what it is part of.
+Home Assistant 2024.12 or newer is needed (device-based MQTT discovery); tested on 2025.4.
+
+## Set up
+
+- **The Mosquitto add-on, or any Mosquitto 2.** Make a user for this program in Home Assistant (the add-on knows Home
+  Assistant's users) and write `MQTT_HOST`, `MQTT_USERNAME` and `MQTT_PASSWORD` (docs/configuration.md). Under an ACL
+  that user needs, beside `proxmox/#`: write on `homeassistant/device/+/config`, read there and on
+  `homeassistant/status`.
+- **No broker yet.** Without `MQTT_HOST` this program starts one of its own; `MQTT_EMBEDDED_BIND` opens it to your
+  network, with a user `homeassistant` whose password is in STATE_DIR. Enter it in Home Assistant's MQTT integration.
+- **Another discovery prefix** in Home Assistant's MQTT integration: the same in `HA_DISCOVERY_PREFIX`.
+- Its own guests, the broker and Home Assistant may run on the cluster that they watch: name them in
+  `PROXMOX_SELF_GUESTS`, and nothing stops them without an approval.
+
+## What can be switched
+
+Switches and buttons exist only when MQTT commands are on (`MQTT_COMMANDS=true` is the level `operate`; `MQTT_ALLOW`
+goes further), for what the level, the allow-lists and the protected tags and pools admit, and for what the token may
+do. Each press is a JSON command with an id of its own and the time: if it is refused because of the time, set both
+clocks (NTP). What needs an approval waits for one; `Pending approvals` of the cluster counts and lists them.
+
+A switch shows what is, not what was wished: after a failed action it goes back.
+
+`Maintenance` of a node or of a whole site holds back what people are told ([notifiers.md](notifiers.md)). It ends when
+it is switched off, after 24 hours by itself.
+
+## Which entities
+
+Few are on at first. The others are there, disabled: switch them on at the device's page. `HA_ENTITIES` decides
+before a device is first discovered: entries `kind/key` or `kind/thing/key` with globs, comma separated; the last one
+that fits decides.
+
+```
+HA_ENTITIES=guest/ip,guest/web*/snapshot      # on at first
+HA_ENTITIES=!storage/*,storage/nas/used       # no storages but one
+HA_ENTITIES=!guest/9*/*                       # no devices for guests 9000 and up
+```
+
+`thing` is a guest's VMID or name, a node, a storage, a datastore. What is marked as dangerous is on only where its key
+is written out. What Home Assistant knows already it keeps as it is: an entry that is added later creates or removes
+entities, but does not switch on what is disabled there.
+
+What the token cannot read is not created; `proxmox/bridge/<bridge>/info` says under `homeassistant.not_created` what is
+missing, and under `missing` the line that grants it. What exists already is not taken away because a right was lost.
+
+"""
+
+AFTER = """\
+## Availability
+
+An entity is unavailable while its data is not to be trusted: the bridge is gone, the site's API does not answer, or
+the thing itself says so (a guest whose node is lost). `Online` of a node and `API` of a site stay: they tell just that.
+Everything comes back by itself, also after a restart of Home Assistant or of a broker that has forgotten everything.
+
+A guest keeps its entities, names and history when it migrates. It is removed when it is proven gone (a destroy task, or
+three polls and a direct read); a token that sees less for a while removes nothing. A VMID that comes back with another
+type is another device. Names that you give in Home Assistant stay. Templates are no devices.
+
+## Events
+
+Each guest, node and cluster has an `event` entity, and the same events as device triggers in the automation editor:
+
+- guest: EVENTS_GUEST
+- node: EVENTS_NODE
+- cluster: EVENTS_CLUSTER
+
+Attributes: `title`, `message`, `severity`, `kind`, `at`, `vmid`, `node`, `name`, `approval`. They are told once, without
+duplicates, and no later than 15 minutes after they were received. In an automation with a state trigger on an event
+entity write `not_from: [unavailable]` and `not_to: [unavailable, unknown]`.
+
+## The recorder
+
+CPU and memory are taken over when they moved by 2 percentage points and 3 minutes have passed, or at once when they
+moved by 25. So a guest makes at most some 1 000 rows a day, and in practice far fewer (MEASURED). To leave
+more out:
+
+```yaml
+recorder:
+  exclude:
+    entity_globs:
+      - sensor.*_memory_usage
+logbook:
+  exclude:
+    entity_globs:
+      - sensor.*_cpu_usage
+```
+
+## Coming from another Proxmox integration
+
+Both can run side by side: entity ids differ. Remove the other integration when you have moved what you use. To take
+everything of ours away again: stop the bridge, then `mqtt-bridge purge`.
+
+## Known
+
+- Older versions (2025.4 is one) make entity ids from the names of device and entity; newer ones (2026.11) take ours
+  (`sensor.<site>_<name>_cpu`).
+- When the MQTT integration was reloaded (Home Assistant does so when you switch on a disabled entity) and a device with
+  disabled entities is removed later, Home Assistant 2025.4 logs `No device components to cleanup` for each of them.
+  It is harmless. Otherwise a removal logs nothing.
+- After such a reload it also logs `Unable to remove unknown dispatcher` for device triggers: harmless too.
+- The update entity has no versions of its own to show: Proxmox tells how many packages wait, so it shows
+  `9.2.11 + 14 packages`.
+- Proxmox's API has no temperature of a node and no disk usage of a virtual machine. A virtual machine's memory counts
+  the guest's cache.
+- Physical disks are no devices yet.
+"""
+
+
+def homeassistant() -> str:
+    """The page."""
+    return HEAD + "".join(_table(kind, rows) for kind, rows in ROWS.items()) + _after()
+
+
+def _table(kind: str, rows: tuple[Entity, ...]) -> str:
+    head = f"### {kind}\n\n| key | entity | platform | at first | needs |\n| --- | --- | --- | --- | --- |\n"
+    return head + "".join(_row(row) for row in rows) + "\n"
+
+
+def _row(row: Entity) -> str:
+    first = "dangerous, off" if row.dangerous else "on" if row.enabled else "off"
+    needs = " or ".join(dict.fromkeys(f"`{need.privilege}`" for need in row.needs))
+    only = f" ({', '.join(sorted(row.variants))})" if row.variants else ""
+    return f"| `{row.key}` | {row.name}{only} | {row.platform} | {first} | {needs} |\n"
+
+
+def _after() -> str:
+    def words(kind: str) -> Iterator[str]:
+        rows = ROWS[kind]  # type: ignore[index]
+        return (f"`{word}`" for row in rows if row.platform == "event" for word in row.options)
+
+    text = AFTER
+    for kind in ("guest", "node", "cluster"):
+        text = text.replace(f"EVENTS_{kind.upper()}", ", ".join(words(kind)))
+    return text
