@@ -11,8 +11,8 @@ HEAD = """\
 This page is made by `scripts/make_docs.py`.
 
 With Home Assistant on the same broker there is nothing to configure: `HA_DISCOVERY` is true, and every cluster
-(or standalone host, or Backup Server), node, guest, storage and datastore appears as a device, linked to what it is part of.
-Home Assistant 2024.12 or newer is needed (device-based MQTT discovery); tested on 2025.4.
+(or standalone host, or Backup Server), node, guest, storage and datastore appears as a device, linked to what it is
+part of. Home Assistant 2024.12 or newer is needed (device-based MQTT discovery); tested on 2025.4.
 
 ## Set up
 
@@ -78,8 +78,8 @@ Each guest, node and cluster has an `event` entity, and the same events as devic
 - node: EVENTS_NODE
 - cluster: EVENTS_CLUSTER
 
-Attributes: `title`, `message`, `severity`, `kind`, `at`, `vmid`, `node`, `name`, `approval`. They are told once, without
-duplicates, and no later than 15 minutes after they were received. In an automation with a state trigger on an event
+Attributes: `title`, `message`, `severity`, `kind`, `at`, `vmid`, `node`, `name`, `approval`. They are told once,
+without duplicates, and no later than 15 minutes after they were received. In an automation with a state trigger on an event
 entity write `not_from: [unavailable]` and `not_to: [unavailable, unknown]`.
 
 ## The recorder
