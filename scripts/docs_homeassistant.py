@@ -79,8 +79,8 @@ Each guest, node and cluster has an `event` entity, and the same events as devic
 - cluster: EVENTS_CLUSTER
 
 Attributes: `title`, `message`, `severity`, `kind`, `at`, `vmid`, `node`, `name`, `approval`. They are told once,
-without duplicates, and no later than 15 minutes after they were received. In an automation with a state trigger on an event
-entity write `not_from: [unavailable]` and `not_to: [unavailable, unknown]`.
+without duplicates, and no later than 15 minutes after they were received. In an automation with a state trigger on an
+event entity write `not_from: [unavailable]` and `not_to: [unavailable, unknown]`.
 
 ## The recorder
 
