@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, Self
@@ -44,13 +45,19 @@ class N8n:
         self.discord_port = steady_port()
         self.key = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._cookies = CookieJar()
         self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(CookieJar())
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self._cookies)
         )
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def cookie(self) -> str:
+        """Of whoever is logged in."""
+        return next(str(one.value) for one in self._cookies if one.name == "n8n-auth")
 
     @property
     def log(self) -> str:
@@ -142,8 +149,12 @@ class N8n:
         return await asyncio.to_thread(self._reach, method, path, body, headers)
 
     async def api(self, method: str, path: str, body: Any = None) -> Any:
-        """The public API; what fails is an AssertionError with n8n's words."""
-        status, answer = await self.reach(method, f"/api/v1{path}", body, **{"X-N8N-API-KEY": self.key})
+        """The public API; what fails is an AssertionError with n8n's words. What it is busy with is waited for."""
+        for _ in range(100):
+            status, answer = await self.reach(method, f"/api/v1{path}", body, **{"X-N8N-API-KEY": self.key})
+            if status != HTTPStatus.CONFLICT:
+                break
+            await asyncio.sleep(0.2)
         assert status < 300, f"{method} {path}: {status} {json.dumps(answer)[:900]}"
         return answer
 

@@ -1,0 +1,117 @@
+"""Maintenance of a node: planned, shown, moved, rebooted once approved, brought back; stopped by the first failure."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.e2e.n8n.stage import Stage, workflow
+from tests.e2e.n8n.test_approvals import decide
+
+MAINTENANCE, APPROVALS = "7-node-maintenance", "3-approvals"
+NODE = "pve3"
+
+
+async def send_form(stage: Stage, node: str = NODE, targets: str = "pve1, pve2", back: str = "yes") -> int:
+    raw = workflow(MAINTENANCE, stage.ports)
+    (trigger,) = (one for one in raw["nodes"] if one["type"].endswith("formTrigger"))
+    border = uuid.uuid4().hex
+    values = ("lab", node, targets, back)
+    parts = [
+        f'--{border}\r\nContent-Disposition: form-data; name="field-{i}"\r\n\r\n{v}\r\n' for i, v in enumerate(values)
+    ]
+    body = ("".join(parts) + f"--{border}--\r\n").encode()
+    path = f"/form/{trigger['webhookId']}"
+    for _ in range(60):
+        kind = {"content-type": f"multipart/form-data; boundary={border}"}
+        status, _ = await stage.n8n.reach("POST", path, body, **kind)
+        if status != 404:
+            break
+        await asyncio.sleep(0.2)
+    return status
+
+
+@asynccontextmanager
+async def opened(stage: Stage, *others: str) -> AsyncIterator[str]:
+    """Published with a form that asks for no login: that of n8n is a page of its own for browsers."""
+    raw = workflow(MAINTENANCE, stage.ports)
+    for node in raw["nodes"]:
+        if node["type"].endswith("formTrigger"):
+            node["parameters"]["authentication"] = "none"
+    await stage.replaced(raw)
+    async with stage.published(MAINTENANCE, *others) as maintenance:
+        await stage.until(lambda: stage.tree.status(105) == "running")
+        yield maintenance
+    await stage.replaced(workflow(MAINTENANCE, stage.ports))
+
+
+def running_on(stage: Stage, node: str = NODE) -> set[int]:
+    return {guest.vmid for guest in stage.lab.world.guests.values() if guest.node == node and guest.running}
+
+
+async def test_from_the_plan_to_the_return(stage: Stage) -> None:
+    before = running_on(stage)
+    async with opened(stage, APPROVALS) as maintenance:
+        await send_form(stage)
+        links = await stage.asked(f"Maintenance of {NODE}")
+        assert stage.posts("*/migrate") == 0
+        await stage.follow(links["Begin"])
+        await stage.told("waits for approval", 90)
+        assert running_on(stage) == set()
+        assert stage.posts(f"/nodes/{NODE}/status") == 0
+        await decide(stage, (await stage.asked("reboot", 2))["Decide"], "Approve")
+        await stage.told("is done", 180)
+        execution = await stage.ended(maintenance)
+        assert execution.status == "success", execution
+        assert stage.posts(f"*/nodes/{NODE}/status") == 1
+        assert running_on(stage) == before
+        assert len([one for one in stage.said("notify") if " of " in one["title"] and "guest" in one["title"]]) >= len(
+            before
+        )
+
+
+async def test_the_first_failure_stops_it_and_says_how_to_go_on(stage: Stage) -> None:
+    before = running_on(stage)
+    async with opened(stage) as maintenance:
+        await send_form(stage)
+        links = await stage.asked(f"Maintenance of {NODE}")
+        stage.lab.fault("task-fail", "qmigrate", "no route to the target")
+        await stage.follow(links["Begin"])
+        told = await stage.told("stopped at guest", 90)
+        assert "no route to the target" in told["message"]
+        assert "To go on" in told["message"]
+        execution = await stage.ended(maintenance)
+        assert execution.status == "success", execution
+        assert stage.posts("*/status") == 0
+        assert running_on(stage)
+        assert len(running_on(stage)) < len(before) or "none" in told["message"]
+
+
+async def test_a_refusal_and_a_wrong_target_change_nothing(stage: Stage) -> None:
+    async with opened(stage) as maintenance:
+        await send_form(stage, targets="pve9")
+        await stage.told("cannot be targets: pve9")
+        execution = await stage.ended(maintenance)
+        stage.after = execution.id
+        await send_form(stage)
+        await stage.follow((await stage.asked(f"Maintenance of {NODE}"))["Do not"])
+        await stage.told("decided against")
+        assert (await stage.ended(maintenance)).status == "success"
+        assert stage.posts("*/migrate") == 0
+
+
+async def test_a_guest_that_cannot_move_stops_it_before_anybody_is_asked(stage: Stage) -> None:
+    async with opened(stage) as maintenance:
+        stage.lab.fault("guest-lock", 105, "backup")
+        await send_form(stage)
+        told = await stage.told("was not begun")
+        assert "105" in told["message"]
+        assert (await stage.ended(maintenance)).status == "success"
+        assert stage.discord.sent == []
+        assert stage.posts("*/migrate") == 0
+
+
+async def test_nobody_sends_the_form_who_is_not_logged_in_to_n8n(stage: Stage) -> None:
+    async with stage.published(MAINTENANCE):
+        assert await send_form(stage) == 401
+        assert await stage.n8n.last_execution() == stage.after
