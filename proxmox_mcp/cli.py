@@ -299,7 +299,7 @@ def _trying(commands: Commands) -> None:
         "a simulated datacentre, a broker, the bridge and the MCP server, with a live view",
         "Ignores .env and the environment: nothing of yours is reached. Single settings are given with --set.",
         "  proxmox-mcp demo\n"
-        "  proxmox-mcp demo --set PROXMOX_ALLOW_ELEVATED=true     agents may start and stop simulated guests\n"
+        "  proxmox-mcp demo --set PROXMOX_ALLOW_ELEVATED=true     agents may do everything to the simulated guests\n"
         "  proxmox-mcp demo --guests 1000 --http-port 0 --mqtt-port 0 --ready-file demo.json",
     )
     _lab_options(demo)

@@ -111,7 +111,7 @@ class Carrier:
             return await own_words.do(self.maintenance, order)
         asked = order.asked
         if asked.progress:
-            self.tell(order, {"status": "accepted", "message": "It is carried out."})
+            self.tell(order, {"status": "accepted", "message": "It is taken on; what comes of it follows."})
         result = await self.entry.perform(
             Principal(WHO, "mqtt", self.level),
             order.word.action,

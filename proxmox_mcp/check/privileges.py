@@ -12,11 +12,12 @@ from mqtt_bridge.settings import Endpoint, Level, SiteSettings, allows
 
 Row = tuple[str, bool | None, str, str]
 
-# What a level of MCP_ALLOW, MQTT_ALLOW or DISCORD_ALLOW needs beside reading; only PVE has such tools in this version.
+# What power control at a level of MCP_ALLOW, MQTT_ALLOW or DISCORD_ALLOW needs beside reading.
 _CONTROL: tuple[tuple[Level, Need], ...] = (
     ("operate", Need("starting and stopping guests", "/vms", "VM.PowerMgmt")),
     ("destroy", Need("restarting and switching off nodes", "/nodes", "Sys.PowerMgmt")),
 )
+_OTHERS = "for snapshots, backups and all else: `proxmox-mcp setup token`, or the tool get_permissions"
 _EXTRAS = (Need("cluster log and system logs", "/nodes", "Sys.Syslog", core=False),)
 _AUDIT = {"pve": "VM.Audit", "pbs": "Sys.Audit"}  # the auditor's role of the product has it
 
@@ -34,7 +35,8 @@ async def privileges(client: ProxmoxClient, site: SiteSettings, one: Endpoint, l
     extras = [need for need in (*needs, *(_EXTRAS if one.kind == "pve" else ())) if not need.core]
     rows = [_required("privileges", core, permissions, one, "reading")]
     if wanted:
-        rows.append(_required("control", wanted, permissions, one, f"{setting}={level}"))
+        what, fine, text, cure = _required("control", wanted, permissions, one, f"power control at {setting}={level}")
+        rows.append((what, fine, f"{text}; {_OTHERS}", cure))
     rows += [_partial(need, permissions) for need in core if _only_below(need, permissions)]
     rows += [_extra(need, one) for need in extras if not anywhere(permissions, need.path, need.privilege)]
     if rows[0][1]:

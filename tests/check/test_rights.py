@@ -93,6 +93,14 @@ async def test_a_reading_token_while_control_is_switched_on(
     assert found.all("lab", "read")[0].ok, "reading works all the same"
 
 
+async def test_that_power_is_looked_at_alone_is_said(lab: Lab, check: Check) -> None:
+    """A level has more tools than those of power: what they need is not said to be there."""
+    control = (await check(lab.env, MCP_ALLOW="destroy")).all("lab", "control")[0]
+    assert control.ok
+    assert "all that power control at MCP_ALLOW=destroy needs; for snapshots, backups and all else:" in control.detail
+    assert "setup token" in control.detail
+
+
 async def test_a_token_for_a_part_says_which(lab: Lab, check: Check) -> None:
     vmid = min(lab.world.guests)
     for kind, who in (("user", "none@pve"), ("token", "none@pve!none")):

@@ -235,6 +235,7 @@ async def test_killed_in_the_middle_it_is_not_done_again(mosquitto: Mosquitto, s
         await listens(mosquitto, 1)
         first = await sender.send(one, f"guest/{vmid}")
         assert first["status"] == "accepted"
+        assert "follows" in first["message"]  # nothing has been carried out yet
         await until(lambda: len(writes(lab)) == 1)
         await running.kill()
         running.start()
