@@ -6,8 +6,11 @@ from mqtt_bridge.errors import SettingsError
 from mqtt_bridge.settings import Settings, load
 
 HOST: Mapping[str, str] = {
-    "PROXMOX_HOST": "192.0.2.1", "PROXMOX_USER": "a@pve", "PROXMOX_TOKEN_NAME": "t", "PROXMOX_TOKEN_VALUE": "12345678-1234-1234-1234-123456789abc",
-}  # fmt: skip
+    "PROXMOX_HOST": "192.0.2.1",
+    "PROXMOX_USER": "a@pve",
+    "PROXMOX_TOKEN_NAME": "t",
+    "PROXMOX_TOKEN_VALUE": "12345678-1234-1234-1234-123456789abc",
+}
 
 
 def loaded(**more: str) -> Settings:

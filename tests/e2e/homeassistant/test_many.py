@@ -1,0 +1,72 @@
+"""Figures: rows that the recorder would write, and 500 guests. Printed; of times nothing is asserted."""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxmox_mcp.lab import Lab, LabOptions
+from tests.e2e.homeassistant.conftest import empty, settings
+from tests.e2e.homeassistant.hass import Hass
+from tests.support.processes import Command
+
+LIFELIKE = {"POLL_INTERVAL": "10", "POLL_TASKS_INTERVAL": "3", "POLL_DETAILS_BUDGET": "600"}
+DAY = 86400
+
+
+@pytest.mark.parametrize(("guests", "seconds"), [(40, 300), (500, 60)])
+async def test_rows_and_cpu(
+    hass: Hass, tmp_path: Path, record_property: Callable[[str, object], None], guests: int, seconds: int
+) -> None:
+    hass.forget()
+    async with Lab(LabOptions(seed=1, guests=guests, nodes=3 if guests < 100 else 8)) as lab:
+        env = settings(lab, hass, tmp_path, **LIFELIKE)
+        async with Command(tmp_path / "bridge", "mqtt-bridge", env=env) as bridge:
+            began = time.monotonic()
+            await hass.until(lambda: _all(hass, guests), "not all are available", 300)
+            took = time.monotonic() - began
+            await asyncio.sleep(20)
+            used = _cpu(hass)
+            rows = await asyncio.to_thread(_rows, hass, seconds)
+            share = 100 * (_cpu(hass) - used) / seconds
+            a_day = sum(rows.values()) * DAY / seconds
+            told = f"{guests} guests: all available after {took:.0f} s; {a_day:.0f} rows a day; CPU {share:.1f} %"
+            record_property("figures", told)
+            print(f"\n{told}; {rows.most_common(6)}")  # noqa: T201
+            if guests == 40:
+                assert a_day < 60_000
+            await hass.quiet()
+            await bridge.stop()
+        await empty(hass, env, tmp_path)
+
+
+async def _all(hass: Hass, guests: int) -> bool:
+    devices = [d for d in await hass.devices() if "_guest_" in d]
+    return len(devices) >= guests - 1 and not await hass.away("")
+
+
+def _rows(hass: Hass, seconds: int) -> Counter[str]:
+    """State changes by the end of the entity id: what the recorder writes a row for."""
+    module: Any = __import__("ha_harness")
+    socket = module._WS("127.0.0.1", hass.ha.ha_port, hass.ha.token)
+    socket.call("subscribe_events", event_type="state_changed")
+    found: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if event := socket.next_event(2):
+            entity = str(event["event"]["data"]["entity_id"])
+            if not entity.startswith(("sun.", "sensor.sun", "sensor.backup")):
+                found["_".join(entity.split("_")[-2:])] += 1
+    socket.close()
+    return found
+
+
+def _cpu(hass: Hass) -> float:
+    """Seconds that Home Assistant has used."""
+    fields = Path(f"/proc/{hass.ha.hass.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
