@@ -58,6 +58,7 @@ class Discovery:
         self._has: dict[str, Components] = {}  # what the broker holds of ours, by device id
         self._sent: dict[str, int] = {}  # a hash of it, where we published it over this connection
         self._clear: set[str] = set()  # device ids to be cleared before anything else is said of them
+        self._left: set[str] = set()  # stored by an earlier run, and not met again yet
         self._leaving: dict[str, Key] = {}  # to be cleared, once Home Assistant lets go of their disabled entities
         self._fetched: dict[str, bytes] = {}
         self._shed: set[str] = set()  # it has
@@ -117,6 +118,7 @@ class Discovery:
         except (ValueError, TypeError, KeyError, AttributeError):
             found = frozenset()
         self._has[identity] = self._interned.setdefault(found, found)
+        self._left.add(identity)
 
     def _key(self, identity: str) -> Key | None:
         """Of a device of ours; None for another's."""
@@ -131,7 +133,7 @@ class Discovery:
 
     async def run(self, bus: Bus, sites: Sequence[str]) -> None:
         """Until cancelled. To be started when the states of the first poll are published."""
-        self._granted = dict.fromkeys(sites)
+        self._granted = {site: self._around.granted(site) for site in sites}
         generation = 0
         while True:
             generation = await bus.wait_connected(generation)
@@ -153,6 +155,7 @@ class Discovery:
     async def _read_back(self, bus: Bus) -> None:
         """What the broker holds of ours, from an earlier run too."""
         self._has.clear()
+        self._left.clear()
         self._shed.clear()
         self._passed.clear()
         self._leaving.clear()
@@ -179,13 +182,20 @@ class Discovery:
                     self._granted[site] = granted
                     self._left_out.clear()
                     self.book.mark_all({site})
-            whole = self._complete()
-            for identity in list(self._has):
-                key = self._key(identity)
-                if key and key.site in whole and key not in self.book:
-                    self.book.mark(key)
+            self._look_at_leftovers()
             self._wake.set()
             await asyncio.sleep(LOOK)
+
+    def _look_at_leftovers(self) -> None:
+        """What was stored is known by now, or, where all was seen, gone."""
+        whole = self._complete() if self._left else set()
+        for identity in list(self._left):
+            key = self._key(identity)
+            if key is None or key in self.book:
+                self._left.discard(identity)
+            elif key.site in whole:
+                self._left.discard(identity)
+                self.book.mark(key)
 
     async def _publish_all(self, bus: Bus) -> None:
         while True:

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from mqtt_bridge.actions import ACTIONS, Privilege
 from mqtt_bridge.homeassistant.entity import Does
 from mqtt_bridge.homeassistant.thing import Thing
-from mqtt_bridge.model import GuestState
 from mqtt_bridge.policy import Principal, judge
 from mqtt_bridge.proxmox.permissions import Permissions, anywhere, holds
 from mqtt_bridge.proxmox.privileges import alternatives
 from mqtt_bridge.settings import PermissionSettings
-from mqtt_bridge.targets import DatastoreTarget, GuestTarget, NodeTarget, Target, Touched
+from mqtt_bridge.targets import Touched
 
 
 class May:
@@ -31,7 +30,7 @@ class May:
             return False
         if not does.action:
             return True
-        return judge(self._permission, self._principal, ACTIONS[does.action], [Touched(_target(thing))]) is None
+        return judge(self._permission, self._principal, ACTIONS[does.action], [Touched(thing.target)]) is None
 
     def lacks(self, does: Does, thing: Thing, granted: Permissions) -> Privilege | None:
         """The privilege that the token lacks for it."""
@@ -44,23 +43,3 @@ def _held(right: Privilege, ids: Mapping[str, str], granted: Permissions) -> boo
     if rest and (name := rest.rstrip("}")) in ids:
         return any(holds(granted, f"{path}{ids[name]}", each) for each in alternatives(right.name))
     return any(anywhere(granted, path.rstrip("/") or "/", each) for each in alternatives(right.name))
-
-
-def _target(thing: Thing) -> Target:
-    state, ids = thing.state, thing.key.ids
-    if isinstance(state, GuestState):
-        return GuestTarget(
-            site=state.site,
-            vmid=state.vmid,
-            type=state.type,
-            node=state.node,
-            name=state.name,
-            state=state.status,
-            tags=frozenset(tag.casefold() for tag in state.tags),
-            pool=state.pool,
-            template=state.template,
-            protection=state.protection,
-        )
-    if thing.key.kind == "datastore":
-        return DatastoreTarget(thing.key.site, ids["store"], whole=True)
-    return NodeTarget(thing.key.site, ids["node"], online=True)

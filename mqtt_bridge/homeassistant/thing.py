@@ -10,6 +10,7 @@ from mqtt_bridge.homeassistant.ids import encode, slug
 from mqtt_bridge.homeassistant.node_rows import ROWS as NODE_ROWS
 from mqtt_bridge.homeassistant.other_rows import CLUSTER_ROWS, DATASTORE_ROWS, STORAGE_ROWS
 from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
+from mqtt_bridge.targets import DatastoreTarget, GuestTarget, NodeTarget, Target
 
 # which topics carry the states of things, and what they are
 OF_TOPIC: Mapping[str, Kind] = {
@@ -83,6 +84,27 @@ class Thing:
                 return "shared" if shared else "local"
         return ""
 
+    @cached_property
+    def target(self) -> Target:
+        """As the policy looks at it."""
+        match self.state:
+            case GuestState() as g:
+                return GuestTarget(
+                    site=g.site,
+                    vmid=g.vmid,
+                    type=g.type,
+                    node=g.node,
+                    name=g.name,
+                    state=g.status,
+                    tags=frozenset(tag.casefold() for tag in g.tags),
+                    pool=g.pool,
+                    template=g.template,
+                    protection=g.protection,
+                )
+            case DatastoreState(store=store):
+                return DatastoreTarget(self.key.site, store, whole=True)
+        return NodeTarget(self.key.site, self.called, online=True)
+
     @property
     def wanted(self) -> bool:
         """A template never runs: it is no device."""
@@ -111,7 +133,7 @@ class Thing:
                 return f"Datastore {name}"
         return self.called
 
-    @property
+    @cached_property
     def object_id(self) -> str:
         """What its entities' ids begin with, behind the platform."""
         parts = [self.key.site]
