@@ -10,7 +10,18 @@ from mqtt_bridge.settings import GeneralSettings
 
 FILE_BYTES = 5_000_000
 FILES = 5
-NOISY = ("amqtt", "transitions", "aiohttp.access", "urllib3", "uvicorn", "mcp", "asyncio", "proxmoxer", "httpx")
+NOISY = (
+    "amqtt",
+    "transitions",
+    "aiohttp.access",
+    "urllib3",
+    "uvicorn",
+    "mcp",
+    "asyncio",
+    "proxmoxer",
+    "httpx",
+    "httpx2",
+)
 
 
 class JsonFormatter(logging.Formatter):

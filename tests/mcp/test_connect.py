@@ -193,6 +193,7 @@ async def test_a_token_that_is_refused_is_said_to_the_client_and_in_the_log(
     assert "does not know the token: set PROXMOX_MCP_TOKEN" in answer["error"]["message"]
     assert answer["error"]["data"] == {"reason": "refused"}
     assert "set PROXMOX_MCP_TOKEN" in err
+    assert "HTTP Request" not in err  # a line for each call says nothing
     assert not token or token not in f"{answer}{err}"
 
 
