@@ -49,6 +49,7 @@ _ACL: tuple[tuple[str, str, str], ...] = (
     *(("homeassistant", "write", f"{{base}}/{topic}") for topic in COMMANDS),
     ("automation", "read", "{base}/#"),
     *(("automation", "write", f"{{base}}/{topic}") for topic in COMMANDS),
+    ("automation", "write", "{base}/+/triage/+"),
 )
 _PATTERN = "pattern write {base}/+/approval/+/decision/%u"
 ROLES = tuple(dict.fromkeys(role for role, _, _ in _ACL))
