@@ -95,7 +95,7 @@ async def _plan(reading: Reading, ref: GuestRef, args: ExecArgs) -> Plan:
 def _notes(args: ExecArgs) -> tuple[str, ...]:
     many = len(args.argv) - 1
     stdin = f" and {len(args.input_data.reveal())} characters of input" if args.input_data else ""
-    said = f"It runs {args.program!r} with {many} argument{'' if many == 1 else 's'}{stdin}, which are not shown."
+    said = f"It runs {args.program!r} with {many} argument{'' if many == 1 else 's'}{stdin} (not shown)."
     shell = re.split(r"[\\/]", args.program)[-1].casefold() in _SHELLS
     more = " It is a shell: its arguments can do anything." if shell else ""
     return (f"{said} The guest agent runs it with its own rights, usually root's.{more}",)

@@ -79,7 +79,7 @@ async def test_its_arguments_input_and_output_are_in_no_record(bench: Bench) -> 
     await run(bench, "cat", given=HIDDEN)
     dry = await run(bench, "echo", HIDDEN, dry_run=True)
     assert dry.calls[0].params == {"command": "********"}
-    assert "'echo' with 1 argument" in dry.notes[0]
+    assert "'echo' with 1 argument (not shown). " in dry.notes[0] + " "
     told = done.model_dump_json(exclude={"details"}) + dry.model_dump_json() + json.dumps(bench.records)
     assert HIDDEN not in told
     assert len(bench.records) == 4
