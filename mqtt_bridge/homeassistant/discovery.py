@@ -13,7 +13,7 @@
 import asyncio
 import logging
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -39,6 +39,7 @@ JITTER = (1.0, 4.0)  # seconds between Home Assistant's start and our answer
 QUIET = 1.0  # seconds without a message after which all stored configurations have come
 PATIENCE = 20  # parts of that in which a few configurations are waited for
 LOOK = 2.0  # seconds between two looks at permissions and leftovers
+CHUNK = 200  # changes between two breaths of the event loop
 LARGEST = 256 * 1024  # bytes of a stored configuration
 _dice = random.SystemRandom()
 
@@ -67,15 +68,26 @@ class Discovery:
         self._left_out: dict[str, frozenset[str]] = {}
         self._interned: dict[Components, Components] = {}
         self._heard = 0.0
+        self._news: deque[tuple[str, Model | None, Mapping[str, str | int]]] = deque()
         self._wake = asyncio.Event()
         self._granted: dict[str, object] = {}
 
     # --- what comes in ---------------------------------------------------------------------------------------------
 
     def changed(self, kind: str, value: Model | None, ids: Mapping[str, str | int]) -> None:
-        """A watcher of what is put retained."""
-        if kind not in OF_TOPIC:
-            return
+        """A watcher of what is put retained. It only notes it: a first poll of thousands must not wait for us."""
+        if kind in OF_TOPIC:
+            self._news.append((kind, value, ids))
+            self._wake.set()
+
+    async def _drain(self) -> None:
+        """Look at what has changed."""
+        while self._news:
+            for _ in range(min(CHUNK, len(self._news))):
+                self._changed(*self._news.popleft())
+            await asyncio.sleep(0)
+
+    def _changed(self, kind: str, value: Model | None, ids: Mapping[str, str | int]) -> None:
         key = Key.of(kind, ids)
         identity = key.identity(self._around.names.base)
         if value is None or self._types.get(identity, kind_of(value)) != kind_of(value):
@@ -85,7 +97,6 @@ class Discovery:
         else:
             self._types[identity] = kind_of(value)
         self.book.take(kind, value, ids)
-        self._wake.set()
 
     def take(self, messages: Sequence[Message]) -> None:
         """What the connection has received: stored configurations, and births."""
@@ -147,6 +158,7 @@ class Discovery:
 
     async def _serve(self, bus: Bus) -> None:
         await self._read_back(bus)
+        await self._drain()
         self._again()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publish_all(bus))
@@ -182,6 +194,7 @@ class Discovery:
                     self._granted[site] = granted
                     self._left_out.clear()
                     self.book.mark_all({site})
+            await self._drain()
             self._look_at_leftovers()
             self._wake.set()
             await asyncio.sleep(LOOK)
@@ -200,11 +213,13 @@ class Discovery:
     async def _publish_all(self, bus: Bus) -> None:
         while True:
             self._wake.clear()
+            await self._drain()
             while batch := self.book.due(BATCH):
                 if self._leaving:
                     await self._let_go(bus)
                 sent = await self._publish(bus, batch)
                 await asyncio.sleep(PARENTS if sent and RANK[batch[0].kind] < max(RANK.values()) else EVERY)
+                await self._drain()
             if self._leaving:
                 await self._let_go(bus)
             else:
@@ -306,7 +321,9 @@ class Discovery:
     def info(self) -> HomeAssistantInfo:
         """For `bridge/info`."""
         left_out = sorted({one for several in self._left_out.values() for one in several})
-        return HomeAssistantInfo(devices=len(self._sent), waiting=self.book.waiting, not_created=tuple(left_out))
+        return HomeAssistantInfo(
+            devices=len(self._sent), waiting=self.book.waiting + len(self._news), not_created=tuple(left_out)
+        )
 
 
 def kind_of(state: object) -> str:

@@ -67,6 +67,14 @@ class Entity:
     alive: str = ""
 
 
+def acknowledge(reach: Reach = "own") -> Entity:
+    """Somebody takes care of what is wrong there: no more reminders of it."""
+    return Entity(
+        "acknowledge", "button", "Acknowledge problems", does=(Does("acknowledge"),), reach=reach,
+        icon="mdi:account-wrench", category="config", enabled=False,
+    )  # fmt: skip
+
+
 # --- templates -------------------------------------------------------------------------------------------------------
 # A topic that is cleared brings an empty payload, for which `value_json` does not exist.
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, calm, get, yes
+from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, acknowledge, calm, get, yes
 
 QEMU, LXC = frozenset({"qemu"}), frozenset({"lxc"})
 STATES = ("running", "stopped", "paused", "suspended", "unknown")
@@ -80,6 +80,7 @@ ROWS: tuple[Entity, ...] = (
         variants=QEMU,
     ),
     Entity("node", "sensor", "Node", get("node"), icon="mdi:server", category="diagnostic", enabled=False),
+    acknowledge(),
     _button("reboot", "Reboot", Does("reboot", "guest.reboot"), device_class="restart"),
     replace(_button("suspend", "Pause", Does("suspend", "guest.suspend"), "mdi:pause"), variants=QEMU),
     replace(_button("resume", "Resume", Does("resume", "guest.resume"), "mdi:play"), variants=QEMU),

@@ -1,6 +1,6 @@
 """The entities of a node."""
 
-from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, calm, get, yes
+from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, acknowledge, calm, get, yes
 
 PVE = frozenset({"pve"})
 AUDIT = (Need("/nodes", "Sys.Audit"), Need("/system", "Sys.Audit"))
@@ -71,6 +71,7 @@ ROWS: tuple[Entity, ...] = (
         "certificate", "sensor", "Certificate expires", get("certificate_expires"), device_class="timestamp",
         category="diagnostic", enabled=False, variants=PVE, needs=AUDIT,
     ),
+    acknowledge("site"),
     _button("startall", "Start all guests", "node.startall", "mdi:play-box-multiple"),
     _button("wakeonlan", "Wake on LAN", "node.wakeonlan", "mdi:power", reach="site"),
     _button("stopall", "Shut down all guests", "node.stopall", "mdi:stop-circle", dangerous=True),

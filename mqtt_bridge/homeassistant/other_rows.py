@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mqtt_bridge.homeassistant.entity import DATA, PERCENT, Does, Entity, Need, calm, get, yes
+from mqtt_bridge.homeassistant.entity import DATA, PERCENT, Does, Entity, Need, acknowledge, calm, get, yes
 from mqtt_bridge.homeassistant.node_rows import MAINTENANCE, UNTIL
 
 CLUSTER, PVE = frozenset({"cluster"}), frozenset({"cluster", "standalone"})
@@ -42,6 +42,7 @@ CLUSTER_ROWS: tuple[Entity, ...] = (
     Entity("maintenance", "switch", "Maintenance", yes("v.maintenance", "maintenance"), "upkeep",
            icon="mdi:wrench-clock", does=MAINTENANCE, reach="bridge", attributes=UNTIL),
     Entity("event", "event", "Event", options=EVENTS, icon="mdi:bell-outline", reach="bridge", variants=PVE),
+    acknowledge("bridge"),
     _count("guests_running", "Guests running", "mdi:play-box-multiple", variants=PVE, needs=_GUESTS, reach="site"),
     _count("guests_total", "Guests", "mdi:monitor-multiple", variants=PVE, needs=_GUESTS, reach="site"),
     _count("nodes_online", "Nodes online", "mdi:server", variants=CLUSTER, reach="site"),

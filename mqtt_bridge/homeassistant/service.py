@@ -11,7 +11,7 @@ from mqtt_bridge.homeassistant.discovery import Discovery
 from mqtt_bridge.homeassistant.happenings import Happenings
 from mqtt_bridge.homeassistant.may import May
 from mqtt_bridge.homeassistant.payload import Around
-from mqtt_bridge.homeassistant.thing import Thing
+from mqtt_bridge.homeassistant.thing import Key, Thing
 from mqtt_bridge.homeassistant.upkeep import Upkeep
 from mqtt_bridge.journal import Journal
 from mqtt_bridge.maintenance import Maintenance
@@ -46,7 +46,7 @@ class HomeAssistant:
         )
         self._idle = chosen.idle()
         self.discovery = Discovery(DiscoveryTopics(settings.homeassistant.prefix), around, self._complete)
-        self.happenings = Happenings(names, self.discovery.book.__contains__)
+        self.happenings = Happenings(names, self._published)
         self._upkeep = Upkeep(pollers.retained, maintenance.active, approvals.pending, pollers.inventories)
         pollers.retained.watch(self.discovery.changed)
         pollers.retained.watch(self._upkeep.changed)
@@ -72,6 +72,10 @@ class HomeAssistant:
     def problems(self) -> Sequence[str]:
         """Sentences; empty: all is well."""
         return [*self._idle, *([self.discovery.problem] if self.discovery.problem else [])]
+
+    def _published(self, key: Key) -> bool:
+        retained = self._pollers.retained
+        return retained.names.build(key.topic, **key.ids) in retained.held
 
     def _granted(self, site: str) -> Permissions:
         inventory = self._pollers.inventories.get(site)

@@ -89,7 +89,7 @@ async def settled(discovery: Discovery) -> None:
     """Nothing is due, and nothing will be."""
     quiet = 0
     while quiet < 5:
-        quiet = 0 if discovery.book.waiting else quiet + 1
+        quiet = 0 if discovery.info().waiting else quiet + 1
         await asyncio.sleep(0.1)
 
 
