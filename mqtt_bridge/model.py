@@ -443,7 +443,7 @@ RefusalCode = Literal[
 
 
 class CommandRequest(Model):
-    """At most 16 KiB of JSON, not retained; or a word alone (`start`), for what is of risk `operate`. docs/commands.md."""
+    """At most 16 KiB of JSON, not retained; or a word alone (`start`) for the risk `operate`. docs/commands.md."""
 
     command: str = Field(description="what to do: `start`, `shutdown`, `migrate`, …")
     id: str = Field(description="a new one each time, 1 to 64 letters, digits, - and _; names the result's topic")

@@ -175,7 +175,7 @@ class GeneralSettings:
 
 @dataclass(frozen=True)
 class HomeAssistantSettings:
-    """MQTT discovery. `entities`: globs `kind/key` or `kind/thing/key`, with `!` left out; the last that fits decides."""
+    """MQTT discovery. `entities`: globs `kind/key` or `kind/thing/key`, with `!` left out; the last decides."""
 
     discovery: bool = True
     prefix: str = "homeassistant"
