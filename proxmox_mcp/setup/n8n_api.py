@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
 from mqtt_bridge.errors import BridgeError
 
@@ -49,7 +49,7 @@ class Api:
             async with self._web.request(
                 method, f"{self.url}/api/v1{path}", json=body, allow_redirects=False
             ) as answer:
-                text = (await answer.content.read(LARGEST)).decode(errors="replace")
+                text = (await _whole(answer)).decode(errors="replace")
                 status = answer.status
         except (ClientError, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
@@ -76,3 +76,13 @@ class Api:
             if not cursor:
                 break
         return rows
+
+
+async def _whole(answer: ClientResponse) -> bytes:
+    """The body; raises N8nError where it is larger than any answer of n8n."""
+    body = bytearray()
+    async for part in answer.content.iter_any():
+        body += part
+        if len(body) > LARGEST:
+            raise N8nError(f"An answer is larger than {LARGEST >> 20} MiB.", cure="Check --url.")
+    return bytes(body)
