@@ -46,8 +46,9 @@ class Api:
         """Raises N8nError."""
         assert self._web is not None  # noqa: S101 -- it is open inside its block
         try:
+            bare = () if body is not None else ("Content-Type",)  # n8n takes none with an empty body
             async with self._web.request(
-                method, f"{self.url}/api/v1{path}", json=body, allow_redirects=False
+                method, f"{self.url}/api/v1{path}", json=body, allow_redirects=False, skip_auto_headers=bare
             ) as answer:
                 text = (await _whole(answer)).decode(errors="replace")
                 status = answer.status

@@ -39,6 +39,8 @@ class N8n:
         self.asked.append(f"{request.method} {request.path}")
         if request.headers.get("X-N8N-API-KEY") != KEY:
             return web.json_response({"message": "unauthorized"}, status=401)
+        if request.headers.get("Content-Type", "application/json") != "application/json":
+            return web.json_response({"message": "unsupported media type"}, status=415)
         parts = request.path.removeprefix("/api/v1/").split("/")
         if parts == ["credentials"]:
             return web.json_response(
