@@ -15,7 +15,7 @@ class Book:
 
     def __init__(self) -> None:
         self._states: dict[Key, State] = {}
-        self._facts: dict[Key, tuple[object, ...]] = {}
+        self._facts: dict[Key, int] = {}  # a hash of them
         self._called: dict[tuple[str, str], set[Key]] = defaultdict(set)
         self._due: tuple[dict[Key, None], ...] = tuple({} for _ in set(RANK.values()))
 
@@ -32,9 +32,10 @@ class Book:
             self._states[key] = value
         self._rename(key, before, value)
         thing = self.thing(key)
-        if thing is None or self._facts.get(key) != thing.facts:
-            if thing is not None:
-                self._facts[key] = thing.facts
+        facts = hash(thing.facts) if thing else None
+        if facts is None or self._facts.get(key) != facts:
+            if facts is not None:
+                self._facts[key] = facts
             self.mark(key)
 
     def _rename(self, key: Key, before: Model | None, after: Model | None) -> None:

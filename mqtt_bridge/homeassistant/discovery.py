@@ -94,8 +94,8 @@ class Discovery:
             self._clear.add(identity)
         if value is None:
             self._types.pop(identity, None)
-        else:
-            self._types[identity] = kind_of(value)
+        elif isinstance(value, GuestState):
+            self._types[identity] = value.type
         self.book.take(kind, value, ids)
 
     def take(self, messages: Sequence[Message]) -> None:

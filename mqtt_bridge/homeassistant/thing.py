@@ -39,7 +39,7 @@ _IDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """What a thing is for ever: `topic` is the kind of its topic, `name` the rest of what names it there."""
 
