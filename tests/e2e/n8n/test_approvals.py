@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.n8n.n8n import N8n
-from tests.e2e.n8n.stage import OPERATOR, Ports, Stage, staged
+from tests.e2e.n8n.stage import OPERATOR, Ports, Stage, changed, staged, workflow
 from tests.support.processes import over_http
 
 APPROVALS = "3-approvals"
@@ -60,8 +60,22 @@ async def test_it_is_asked_in_discord_and_approved_with_a_proof(stage: Stage) ->
         assert GUEST not in stage.lab.world.guests
 
 
-async def test_rejected_and_by_nobody_who_may(ports: Ports, n8n: N8n, tmp_path: Path) -> None:
-    async with staged(tmp_path, ports, n8n) as stage, stage.published(APPROVALS):
+async def test_a_name_that_is_not_on_the_list_decides_nothing(stage: Stage) -> None:
+    raw = workflow(APPROVALS, stage.ports)
+    await stage.replaced(raw | changed(raw, deciders="Ann, Bob"))
+    async with stage.published(APPROVALS) as approvals:
+        given = await ask_to_delete(stage)
+        await decide(stage, (await stage.asked("DELETE"))["Decide"], "Approve", "Mallory")
+        assert "Mallory is none of those" in (await stage.told("Not decided:"))["message"]
+        assert (await stage.ended(approvals)).status == "success"
+        assert stage.said("result", given["id"]) == []
+        assert isinstance(await again(stage, given["id"]), str)
+        assert GUEST in stage.lab.world.guests
+    await stage.replaced(workflow(APPROVALS, stage.ports))
+
+
+async def test_a_rejection_is_final(stage: Stage) -> None:
+    async with stage.published(APPROVALS):
         given = await ask_to_delete(stage)
         await decide(stage, (await stage.asked("DELETE"))["Decide"], "Reject")
         await stage.told("Rejected:")

@@ -1,8 +1,9 @@
 """Event triage in a real n8n: what the model may do, what people are asked, and what the lab saw of it."""
 
+import asyncio
 import json
 
-from tests.e2e.n8n.stage import Stage
+from tests.e2e.n8n.stage import Stage, changed, workflow
 from tests.e2e.n8n.stand_ins import calls, says
 
 TRIAGE = "1-event-triage"
@@ -107,3 +108,44 @@ async def test_without_a_model_people_are_told_all_the_same(stage: Stage) -> Non
         told = await stage.told("Triage:")
         assert "Not looked into" in told["message"]
         assert (await stage.ended(triage)).status == "success"
+
+
+async def test_nobody_who_answers_is_a_no(stage: Stage) -> None:
+    raw = workflow(TRIAGE, stage.ports)
+    await stage.replaced(raw | changed(raw, patience=0.05))
+    stage.model.steps = [says(json.dumps(VERDICT))]
+    async with stage.published(TRIAGE) as triage:
+        await crashed(stage)
+        await stage.asked("Guest 113 died")
+        assert "nobody answered" in (await stage.told("Not done: start guest 113", 120))["message"]
+        assert (await stage.ended(triage)).status == "success"
+        assert stage.posts("*/status/*") == 0
+    await stage.replaced(workflow(TRIAGE, stage.ports))
+
+
+async def test_without_our_server_the_verdict_says_that_nothing_was_looked_into(stage: Stage) -> None:
+    raw = workflow(TRIAGE, stage.ports)
+    await stage.replaced(raw | changed(raw, mcpUrl="http://127.0.0.1:9/mcp"))
+    stage.model.steps = [says(json.dumps(VERDICT))]
+    async with stage.published(TRIAGE) as triage:
+        await crashed(stage)
+        assert "Not looked into" in (await stage.told("Triage:"))["message"]
+        assert (await stage.ended(triage)).status == "success"
+        assert [one["action"] for one in stage.said("triage")] == [None]
+    await stage.replaced(workflow(TRIAGE, stage.ports))
+
+
+async def test_a_broker_that_was_restarted_loses_nothing_and_tells_nothing_twice(stage: Stage) -> None:
+    stage.model.steps = [says(json.dumps({**VERDICT, "action": None}))]
+    async with stage.published(TRIAGE) as triage:
+        await stage.until(lambda: stage.tree.status(GUEST) == "running")
+        await stage.mosquitto.restart()
+        stage.lab.fault("guest-crash", GUEST)
+        await stage.until(lambda: [one for one in stage.said("event", "error") if one["guest"] == GUEST])
+        await asyncio.sleep(5)  # n8n may have it over MQTT by now, or was not back yet
+        before = await stage.n8n.last_execution()
+        await stage.run(triage, "Every 15 minutes")
+        execution = await stage.n8n.execution(triage, before)
+        assert execution.status == "success", execution
+        await stage.until(lambda: [one for one in stage.said("triage") if one["guest"] == GUEST])
+        assert [one["guest"] for one in stage.said("triage")].count(GUEST) == 1
