@@ -86,7 +86,7 @@ event entity write `not_from: [unavailable]` and `not_to: [unavailable, unknown]
 
 CPU and memory are taken over when they moved by 2 percentage points and 3 minutes have passed, or at once when they
 moved by 25. So a guest makes at most some 1 000 rows a day, and in practice far
-fewer (40 guests of the lab: 12 500 rows a day). To leave
+fewer (40 guests of the lab: 12 000 rows a day). To leave
 more out:
 
 ```yaml
