@@ -69,7 +69,9 @@ async def test_a_name_that_is_not_on_the_list_decides_nothing(stage: Stage) -> N
         assert "Mallory is none of those" in (await stage.told("Not decided:"))["message"]
         assert (await stage.ended(approvals)).status == "success"
         assert stage.said("result", given["id"]) == []
-        assert isinstance(await again(stage, given["id"]), str)
+        answer = await again(stage, given["id"])
+        assert isinstance(answer, dict), answer
+        assert answer["status"] == "approval_required", "it waits still"
         assert GUEST in stage.lab.world.guests
     await stage.replaced(workflow(APPROVALS, stage.ports))
 
