@@ -168,7 +168,7 @@ async def test_the_private_poller_has_events_of_its_own(tmp_path: Path) -> None:
         assert any("No bridge is online" in note for note in first["notes"])
         vmid = next(g.vmid for g in lab.world.sorted_guests() if g.running and not g.template and not g.lock)
         lab.fault("guest-crash", vmid)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (found := (await ask(client, "get_events", vmid=vmid))["events"]):
                 await asyncio.sleep(0.1)
         assert found[0]["kind"] == "guest.stopped.unexpected"
