@@ -101,7 +101,7 @@ class Gotify:
     def post(self, by: str = "Aproxmox", *, skip: int = 0, tell: bool = True, **sent: Any) -> dict[str, Any]:
         """As an application does; `skip` ids went to other users, `tell` false leaves it to the list."""
         self.last_id += 1 + skip
-        self.clock += timedelta(milliseconds=10)
+        self.clock = max(self.clock + timedelta(milliseconds=10), datetime.now(UTC))
         row = {
             "id": self.last_id,
             "appid": list(self.apps).index(by) + 1,

@@ -22,6 +22,7 @@ from tests.system.attack_stage import SECRETS, SMTP_PASSWORD, SMTP_USER, TOKEN, 
 from tests.system.attack_texts import MARK, frames, mails, messages
 
 SECONDS = 25.0
+AGAIN = 3
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 1_000_000
 LATE = 20.0  # seconds; as a rule it is two to five on two busy cores, with a flood of syslog in between
@@ -38,10 +39,10 @@ EXPECTED = {
 _TOPIC = re.compile(r"proxmox/(lab|unassigned)/event/(info|warning|error|critical)(/[a-z0-9_-]+)+")
 
 
-async def attack(on: Stage) -> dict[str, int]:
+async def attack(on: Stage, seconds: float = SECONDS) -> dict[str, int]:
     """What the attackers' process did."""
     given = {**vars(on.ports), "token": TOKEN, "user": SMTP_USER, "password": SMTP_PASSWORD}
-    words = [sys.executable, "-m", "tests.system.attack_main", json.dumps(given), str(SECONDS)]
+    words = [sys.executable, "-m", "tests.system.attack_main", json.dumps(given), str(seconds)]
     attackers = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     out, _ = await attackers.communicate()
     return dict(json.loads(out))
@@ -96,6 +97,11 @@ async def under_attack(on: Stage) -> Outcome:
     grown = on.bridge.resident() - before
     await asyncio.sleep(3)  # bridge/info comes every two seconds
     did = attacking.result()
+    for _ in range(AGAIN):  # on a busy machine some attacks do not come through in the first round
+        if not lacking(on.info()):
+            break
+        await attack(on, SECONDS / 2)
+        await asyncio.sleep(3)
     return Outcome(began, ended, health, grown, on.observer.rows(), on.info(), on.bridge.err, did)
 
 
@@ -117,9 +123,15 @@ async def test_everything_at_once(tmp_path: Path) -> None:
     assert list(wrong(found.events)) == []
     assert not [name for name in found.did if name.startswith("failed") or name in ("webhook 500", "metrics 500")]
     quiet(found.log)
-    for name, reasons in EXPECTED.items():
-        assert reasons <= set(found.info["listeners"][name]["rejected"]), name
+    assert lacking(found.info) == []
+    for name in EXPECTED:
         assert found.info["listeners"][name]["status"] == "ok", name
+
+
+def lacking(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """What should have been counted as rejected, and was not."""
+    seen = {name: info["listeners"][name]["rejected"] for name in EXPECTED}
+    return [(name, reason) for name, reasons in EXPECTED.items() for reason in sorted(reasons - set(seen[name]))]
 
 
 def quiet(log: str) -> None:
