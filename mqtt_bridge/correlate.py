@@ -18,7 +18,7 @@ from mqtt_bridge.happening import Happening
 from mqtt_bridge.model import Event
 from mqtt_bridge.severity import TRUSTS, Trust
 
-HAPPENINGS = 8192  # in each book: 5 000 backups that end within minutes, reports late, are remembered
+HAPPENINGS = 4096  # in each book
 INDEXED = 50_000  # keys in each book: a job has one for each of its guests
 PER_KEY = 16  # happenings on one target that are told apart
 
