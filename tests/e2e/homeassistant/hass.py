@@ -18,7 +18,7 @@ AWAY = "unavailable"
 
 
 def harness() -> ModuleType:
-    """The harness as a module; it is kept as it came, so it is neither linted nor typed."""
+    """The harness as a module; it is kept nearly as it came, so it is neither linted nor typed."""
     spec = importlib.util.spec_from_file_location("ha_harness", HARNESS)
     assert spec
     assert spec.loader
