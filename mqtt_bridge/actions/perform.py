@@ -19,6 +19,7 @@ from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.actions.result import ActionResult, ApprovalNeeded, place_of, planned_calls, result
 from mqtt_bridge.actions.row import Action, ActionError
 from mqtt_bridge.actions.run import Run
+from mqtt_bridge.actions.table import find
 from mqtt_bridge.actions.vmids import Vmids, taken
 from mqtt_bridge.approvals import Approvals, Ask, Grant, Pending
 from mqtt_bridge.audit import Audit, AuditError
@@ -53,12 +54,11 @@ REFS: Final[Mapping[str, type[Ref]]] = {
 }
 After = Callable[[str, int | str], Awaitable[None]]
 Expecting = Callable[[str, str, str], Awaitable[None]]
-Find = Callable[[str], Action]
 _log = logging.getLogger(__name__)
 
 
-class Performer:
-    """The one way to change something in Proxmox; `Actions` is this with the table of all actions.
+class Actions:
+    """The one way to change something in Proxmox.
 
     `clients` may be filled later. `after` gets site and VMID or node once something changed, `expecting` a site, a node
     that goes down, and why. `me`: this machine, unless a test says otherwise.
@@ -66,7 +66,6 @@ class Performer:
 
     def __init__(
         self,
-        find: Find,
         clients: Mapping[str, Api],
         permission: PermissionSettings,
         audit: Audit,
@@ -76,7 +75,6 @@ class Performer:
         expecting: Expecting | None = None,
         me: Identity | None = None,
     ) -> None:
-        self._find = find
         self._clients = clients
         self._permission = permission
         self._audit = audit
@@ -109,7 +107,7 @@ class Performer:
 
         `approval` is one that was asked for before; `ask` asks the person at the client. `reason` is the caller's own.
         """
-        order = _Order(self._find(action), target, args or {})
+        order = _Order(find(action), target, args or {})
         chosen = await self._chosen(approval, principal)
         plan = await self._plan(order, chosen)
         refusal = self._judge(principal, plan)
