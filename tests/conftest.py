@@ -1,5 +1,10 @@
-"""What holds for every test: each request that any lab got is in Proxmox's schema, or was sent wrong on purpose."""
+"""What holds for every test.
 
+Each request that any lab got is in Proxmox's schema, or was sent wrong on purpose; and what a command that ran in this
+process did to the root logger ends with its test: its handler writes to a stream that pytest has closed by then.
+"""
+
+import logging
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -25,3 +30,14 @@ def every_request_is_in_the_schema(request: pytest.FixtureRequest, monkeypatch: 
     yield
     if ON_PURPOSE not in request.node.nodeid:
         assert seen == [], "requests that are not in Proxmox's schema"
+
+
+@pytest.fixture(autouse=True)
+def logging_ends_with_the_test() -> Iterator[None]:
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [each for each in root.handlers if not type(each).__module__.startswith("_pytest")]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
