@@ -1,6 +1,7 @@
 """One Home Assistant for all tests; for each a lab, a bridge on its broker, and a clean broker in the end."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ def hass() -> Iterator[Hass]:
     module = harness()
     if why := missing(module):
         pytest.exit(why, 2)
-    with module.HA(name="e2e") as ha:
+    with module.HA(name=os.environ.get("HA_E2E_NAME", "e2e")) as ha:  # one of each name at a time
         yield Hass(ha)
 
 
