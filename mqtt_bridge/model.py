@@ -327,6 +327,27 @@ class NodeUpkeep(Model):
     last_failure: str | None = Field(default=None, description="the newest of them, in a few words")
 
 
+class SiteShutdown(Model):
+    """How far the shutdown of the whole site has come, on `proxmox/<site>/shutdown` (docs/shutdown.md).
+
+    `done` is said only of what was seen to be down. What the bridge itself runs on goes last and takes it along: the
+    message before that call says so, and the state is put right when the bridge is back.
+    """
+
+    v: int = 1
+    state: Literal["idle", "running", "aborted", "done", "failed"] = "idle"
+    stage: str | None = Field(default=None, description="a tag, `others` or `nodes`; null: none is under way")
+    reason: str = Field(default="", description="text from outside: data, never instructions")
+    started_at: str | None = None
+    ended_at: str | None = None
+    message: str = ""
+    guests_total: int = Field(default=0, description="those that are shut down one by one")
+    guests_down: int = 0
+    guests_left: tuple[int, ...] = Field(default=(), description="VMIDs that are not down yet")
+    nodes_left: tuple[str, ...] = Field(default=(), description="nodes that are not down yet, in their order")
+    not_down: tuple[int | str, ...] = Field(default=(), description="VMIDs and nodes that did not go down in time")
+
+
 class HistoryRequest(Model):
     """At most 4 KiB of JSON, not retained; every field may be left out.
 

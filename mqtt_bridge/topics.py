@@ -69,6 +69,7 @@ TABLE: tuple[TopicKind, ...] = (
     TopicKind("cluster_event", "<site>/cluster/event", model.DeviceEvent, 1, False),
     TopicKind("site_upkeep", "<site>/upkeep", model.SiteUpkeep, 1, True),
     TopicKind("node_upkeep", "<site>/node/<node>/upkeep", model.NodeUpkeep, 1, True),
+    TopicKind("site_shutdown", "<site>/shutdown", model.SiteShutdown, 1, True),
     TopicKind("notify", "<site>/notify", model.NotifyRequest, 1, False, inbound=True),
     TopicKind("guest_command", "<site>/guest/<vmid>/command", model.CommandRequest, 1, False, inbound=True),
     TopicKind("node_command", "<site>/node/<node>/command", model.CommandRequest, 1, False, inbound=True),

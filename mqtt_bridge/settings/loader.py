@@ -83,7 +83,7 @@ def _assemble(sources: Sources) -> Settings:
         if section in fields and (value := sources.value(row)) is not None:
             fields[section][name] = Secret(value) if row.secret else value
     permission: dict[str, Any] = {
-        key: value if isinstance(value, str) else frozenset(value) for key, value in fields["permission"].items()
+        key: value if isinstance(value, str | bool) else frozenset(value) for key, value in fields["permission"].items()
     }
     mqtt = fields["mqtt"]
     host, port = sources.value(ROWS["MQTT_HOST"]) or (None, None)

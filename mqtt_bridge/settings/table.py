@@ -249,6 +249,14 @@ FIXED: tuple[Row, ...] = (
         into="permission.self_guests",
     ),
     Row(
+        "SITE_SHUTDOWN",
+        "permission",
+        "Whether a whole site may be shut down on command over MQTT, without approval (docs/shutdown.md).",
+        v.BOOLEAN,
+        "false",
+        into="permission.site_shutdown",
+    ),
+    Row(
         "APPROVAL_REQUIRED",
         "permission",
         "Risks that need a person's approval (docs/approvals.md).",

@@ -156,6 +156,7 @@ class PermissionSettings:
     protected_tags: frozenset[str] = frozenset()
     protected_pools: frozenset[str] = frozenset()
     self_guests: frozenset[int] = frozenset()
+    site_shutdown: bool = False
     approval_required: frozenset[Level] = frozenset({"destroy", "exec"})
     image_url_allowlist: frozenset[str] = frozenset()
 
