@@ -203,6 +203,50 @@ class StorageState(Model):
     used_percent: float | None = None
 
 
+class DiskState(Model):
+    """A physical disk of a node, read every POLL_SLOW_INTERVAL. `disk` is its serial number or WWN, fit for topics.
+
+    A disk that may sleep is never asked unless DISK_SMART says so: `unread` then says why there are no figures.
+    """
+
+    v: int = SCHEMA_VERSION
+    site: str
+    node: str
+    disk: str
+    available: bool = Field(description="false while its node is away, and while it is missing from its node's list")
+    dev: str = Field(description="as in nvme0n1: another one may be called so after a restart of the node")
+    model: str | None = None
+    serial: str | None = None
+    type: Literal["nvme", "ssd", "hdd", "unknown"] = Field(description="unknown: USB, SAS and virtual disks")
+    size_bytes: int | None = None
+    health: Literal["PASSED", "FAILED", "UNKNOWN"] = Field(default="UNKNOWN", description="SMART's own verdict")
+    wear_pct: float | None = Field(default=None, description="of its life used up; null: not known, or it spins")
+    temperature_c: float | None = None
+    power_on_hours: int | None = None
+    used_by: str | None = Field(default=None, description="as Proxmox says: LVM, ZFS, ext4, partitions, …")
+    unread: str | None = Field(default=None, description="why SMART is not read; null: it is")
+    updated_at: str | None = Field(default=None, description="when this was read")
+
+
+class ZfsPoolState(Model):
+    """A ZFS pool of a node, read every POLL_SLOW_INTERVAL."""
+
+    v: int = SCHEMA_VERSION
+    site: str
+    node: str
+    pool: str
+    available: bool = Field(description="false while its node is away, and while it is missing from its node's list")
+    health: str = Field(description="ONLINE; DEGRADED, FAULTED, SUSPENDED, UNAVAIL, … are problems")
+    size_bytes: int | None = None
+    used_bytes: int | None = None
+    used_pct: float | None = None
+    fragmentation_pct: float | None = None
+    errors: str | None = Field(default=None, description="data errors, as zpool tells them; null: none known")
+    status: str | None = Field(default=None, description="what zpool says is wrong with it")
+    scan: str | None = Field(default=None, description="the last scrub or resilver, or the one that runs")
+    updated_at: str | None = Field(default=None, description="when this was read")
+
+
 class JobRun(Model):
     """The last run of a Backup Server job."""
 
@@ -318,13 +362,30 @@ class SiteUpkeep(Model):
     approvals: tuple[PendingApproval, ...] = Field(default=(), description="the oldest ten")
 
 
+class StayingGuest(Model):
+    """A guest that an evacuation leaves where it is."""
+
+    vmid: int
+    why: str = Field(description="in a sentence")
+
+
+class Evacuation(Model):
+    """How far the running guests of a node in maintenance have been migrated away. It ends with the maintenance."""
+
+    state: Literal["idle", "running", "done", "incomplete"] = "idle"
+    moved: tuple[int, ...] = Field(default=(), description="VMIDs that run on other nodes now; kept until the next one")
+    left: tuple[StayingGuest, ...] = ()
+    message: str = ""
+
+
 class NodeUpkeep(Model):
-    """The same for a node: a maintenance of it alone, and its tasks that failed."""
+    """The same for a node: a maintenance of it alone, its evacuation, and its tasks that failed."""
 
     maintenance: bool = False
     maintenance_until: str | None = None
     failed_tasks: int | None = Field(default=None, description="in the last 24 hours; null: not known")
     last_failure: str | None = Field(default=None, description="the newest of them, in a few words")
+    evacuation: Evacuation = Evacuation()
 
 
 class SiteShutdown(Model):
@@ -393,7 +454,7 @@ class Heartbeat(Model):
 
 
 class Manifest(Model):
-    """The ids that exist. A storage is `node/storage`, a shared one `storage` alone."""
+    """The ids that exist. A storage is `node/storage`, a shared one `storage` alone, a disk `node/disk`."""
 
     generation: int
     complete: bool = Field(default=True, description="false: the API hid something, so absence proves nothing")
@@ -401,6 +462,8 @@ class Manifest(Model):
     guests: tuple[int, ...] = ()
     storages: tuple[str, ...] = ()
     datastores: tuple[str, ...] = ()
+    disks: tuple[str, ...] = ()
+    zpools: tuple[str, ...] = ()
 
 
 class MissingPrivilege(Model):

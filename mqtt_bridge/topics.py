@@ -61,6 +61,8 @@ TABLE: tuple[TopicKind, ...] = (
     TopicKind("storage", "<site>/storage/<node>/<storage>", model.StorageState, 0, True),
     TopicKind("shared_storage", "<site>/shared_storage/<storage>", model.StorageState, 0, True),
     TopicKind("datastore", "<site>/datastore/<store>", model.DatastoreState, 1, True),
+    TopicKind("disk", "<site>/node/<node>/disk/<disk>", model.DiskState, 1, True),
+    TopicKind("zpool", "<site>/node/<node>/zfs/<pool>", model.ZfsPoolState, 1, True),
     TopicKind("tasks", "<site>/tasks", model.TaskList, 0, True),
     TopicKind("events", "<site>/events", model.EventList, 0, True),
     TopicKind("event", "<site>/event/<severity>/<rest>", model.Event, 1, False),

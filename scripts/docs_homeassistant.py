@@ -117,7 +117,7 @@ everything of ours away again: stop the bridge, then `mqtt-bridge purge`.
   `9.2.11 + 14 packages`.
 - Proxmox's API has no temperature of a node and no disk usage of a virtual machine. A virtual machine's memory counts
   the guest's cache.
-- Physical disks are no devices yet.
+- Disks are read every POLL_SLOW_INTERVAL (1 h): no figure of theirs is newer than that.
 """
 
 

@@ -3,14 +3,22 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
+from mqtt_bridge.model import (
+    ClusterState,
+    DatastoreState,
+    DiskState,
+    GuestState,
+    NodeState,
+    StorageState,
+    ZfsPoolState,
+)
 
-Kind = Literal["cluster", "node", "guest", "storage", "datastore"]
-KINDS: tuple[Kind, ...] = ("cluster", "node", "guest", "storage", "datastore")
+Kind = Literal["cluster", "node", "guest", "storage", "datastore", "disk", "zpool"]
+KINDS: tuple[Kind, ...] = ("cluster", "node", "guest", "storage", "datastore", "disk", "zpool")
 Platform = Literal["binary_sensor", "sensor", "switch", "button", "event", "update"]
 Source = Literal["own", "metrics", "upkeep", "site"]
 Reach = Literal["own", "place", "site", "bridge"]
-State = ClusterState | NodeState | GuestState | StorageState | DatastoreState
+State = ClusterState | NodeState | GuestState | StorageState | DatastoreState | DiskState | ZfsPoolState
 
 PERCENT = "%"
 

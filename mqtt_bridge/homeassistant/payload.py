@@ -15,7 +15,15 @@ from mqtt_bridge.homeassistant.chosen import Chosen
 from mqtt_bridge.homeassistant.entity import DATA, Does, Entity, Need
 from mqtt_bridge.homeassistant.may import May
 from mqtt_bridge.homeassistant.thing import COMMAND_TOPICS, EVENT_TOPICS, ROWS, Key, Thing
-from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
+from mqtt_bridge.model import (
+    ClusterState,
+    DatastoreState,
+    DiskState,
+    GuestState,
+    NodeState,
+    StorageState,
+    ZfsPoolState,
+)
 from mqtt_bridge.proxmox.permissions import Permissions, anywhere
 from mqtt_bridge.proxmox.privileges import alternatives
 from mqtt_bridge.topics import Topics
@@ -66,6 +74,9 @@ def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> 
     for row in ROWS[thing.key.kind] if thing.wanted else ():
         enabled = around.chosen.enabled(thing, row)
         if enabled is None or not maker.exists(row):
+            continue
+        if isinstance(thing.state, DiskState) and thing.state.unread:
+            left_out.add(f"disk/{row.key}: {thing.state.unread}")
             continue
         if (lacking := maker.lacking(row)) and row.key not in known:
             left_out.add(f"{thing.key.kind}/{row.key}: {lacking}")
@@ -136,14 +147,16 @@ class _Maker:
                 return {"mdl": _MODELS[kind]}
             case StorageState(type=kind):
                 return {"mdl": "Storage", "mdl_id": kind}
-            case DatastoreState():
-                return {"mdl": "Datastore"}
+            case DatastoreState() | ZfsPoolState() as other:
+                return {"mdl": "Datastore" if isinstance(other, DatastoreState) else "ZFS pool"}
+            case DiskState(model=model, type=kind, serial=serial):
+                return {"mdl": model or "Disk", "mdl_id": kind, "sn": serial}
 
     def _parent(self) -> str | None:
         site, state = self._thing.key.site, self._thing.state
         if isinstance(state, ClusterState):
             return None
-        node = state.node if isinstance(state, GuestState | StorageState) else None
+        node = state.node if isinstance(state, GuestState | StorageState | DiskState | ZfsPoolState) else None
         parent = Key(site, "node", (node,)) if node else Key(site, "cluster")
         return parent.identity(self._base)
 

@@ -4,12 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from mqtt_bridge.homeassistant.disk_rows import DISK_ROWS, ZPOOL_ROWS
 from mqtt_bridge.homeassistant.entity import Entity, Kind, State
 from mqtt_bridge.homeassistant.guest_rows import ROWS as GUEST_ROWS
 from mqtt_bridge.homeassistant.ids import encode, slug
 from mqtt_bridge.homeassistant.node_rows import ROWS as NODE_ROWS
 from mqtt_bridge.homeassistant.other_rows import CLUSTER_ROWS, DATASTORE_ROWS, STORAGE_ROWS
-from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
+from mqtt_bridge.model import (
+    ClusterState,
+    DatastoreState,
+    DiskState,
+    GuestState,
+    NodeState,
+    StorageState,
+    ZfsPoolState,
+)
 from mqtt_bridge.targets import DatastoreTarget, GuestTarget, NodeTarget, Target
 
 # which topics carry the states of things, and what they are
@@ -20,6 +29,8 @@ OF_TOPIC: Mapping[str, Kind] = {
     "storage": "storage",
     "shared_storage": "storage",
     "datastore": "datastore",
+    "disk": "disk",
+    "zpool": "zpool",
 }
 ROWS: Mapping[Kind, tuple[Entity, ...]] = {
     "cluster": CLUSTER_ROWS,
@@ -27,15 +38,19 @@ ROWS: Mapping[Kind, tuple[Entity, ...]] = {
     "guest": GUEST_ROWS,
     "storage": STORAGE_ROWS,
     "datastore": DATASTORE_ROWS,
+    "disk": DISK_ROWS,
+    "zpool": ZPOOL_ROWS,
 }
-RANK: Mapping[Kind, int] = {"cluster": 0, "node": 1, "guest": 2, "storage": 2, "datastore": 2}  # parents first
+RANK: Mapping[Kind, int] = {
+    "cluster": 0, "node": 1, "guest": 2, "storage": 2, "datastore": 2, "disk": 2, "zpool": 2,
+}  # parents first  # fmt: skip
 EVENT_TOPICS: Mapping[Kind, str] = {"cluster": "cluster_event", "node": "node_event", "guest": "guest_event"}
 COMMAND_TOPICS: Mapping[Kind, str] = {
     "cluster": "site_command", "node": "node_command", "guest": "guest_command", "datastore": "datastore_command",
 }  # fmt: skip
 _IDS: Mapping[str, tuple[str, ...]] = {
     "cluster": (), "node": ("node",), "guest": ("vmid",), "storage": ("node", "storage"),
-    "shared_storage": ("storage",), "datastore": ("store",),
+    "shared_storage": ("storage",), "datastore": ("store",), "disk": ("node", "disk"), "zpool": ("node", "pool"),
 }  # fmt: skip
 
 
@@ -82,6 +97,8 @@ class Thing:
                 return kind
             case StorageState(shared=shared):
                 return "shared" if shared else "local"
+            case DiskState(type=kind):
+                return kind
         return ""
 
     @cached_property
@@ -118,6 +135,8 @@ class Thing:
                 return name
             case NodeState(node=name) | StorageState(storage=name) | DatastoreState(store=name):
                 return name
+            case DiskState(disk=name) | ZfsPoolState(pool=name):
+                return name
 
     @property
     def label(self) -> str:
@@ -131,6 +150,8 @@ class Thing:
                 return f"Storage {name} ({node})" if node else f"Storage {name}"
             case DatastoreState(store=name):
                 return f"Datastore {name}"
+            case DiskState(dev=name, node=node) | ZfsPoolState(pool=name, node=node):
+                return f"{'Disk' if isinstance(self.state, DiskState) else 'ZFS pool'} {name} ({node})"
         return self.called
 
     @cached_property
@@ -139,6 +160,8 @@ class Thing:
         parts = [self.key.site]
         if isinstance(self.state, StorageState) and self.state.node:
             parts.append(self.state.node)
+        if isinstance(self.state, DiskState | ZfsPoolState):
+            parts += [self.state.node, "disk" if isinstance(self.state, DiskState) else "zfs"]
         if not isinstance(self.state, ClusterState):
             parts.append(self.called)
         if isinstance(self.state, GuestState) and self.twin:
@@ -157,4 +180,6 @@ class Thing:
                 return (kind, name, version)
             case StorageState(type=kind, shared=shared):
                 return (kind, shared)
+            case DiskState() as d:
+                return (d.dev, d.model, d.serial, d.type, d.unread)
         return ()

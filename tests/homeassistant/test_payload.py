@@ -14,7 +14,7 @@ from tests.homeassistant.things import AUDITOR, THINGS, around, guest
 
 SNAPSHOTS = Path(__file__).parent / "payloads"
 TOP = {"dev", "o", "avty", "avty_mode", "stat_t", "cmps"}
-DEVICE = {"ids", "name", "mf", "mdl", "mdl_id", "sw", "cu", "via_device"}
+DEVICE = {"ids", "name", "mf", "mdl", "mdl_id", "sn", "sw", "cu", "via_device"}
 COMPONENT = {
     "p", "name", "uniq_id", "def_ent_id", "val_tpl", "dev_cla", "unit_of_meas", "stat_cla", "sug_dsp_prc", "ic",
     "ent_cat", "en", "stat_t", "qos", "json_attr_t", "json_attr_tpl", "avty", "cmd_t", "cmd_tpl", "pl_prs", "pl_on",
@@ -23,7 +23,7 @@ COMPONENT = {
 TRIGGER = {"p", "atype", "type", "stype", "t", "pl", "val_tpl"}
 CLASSES: dict[str, set[str]] = {
     "binary_sensor": {"running", "connectivity", "problem"},
-    "sensor": {"timestamp", "enum", "data_rate", "data_size"},
+    "sensor": {"timestamp", "enum", "data_rate", "data_size", "temperature", "duration"},
     "switch": {"switch"},
     "button": {"restart"},
     "event": set(),
@@ -35,6 +35,8 @@ UNITS: dict[str | None, set[str | None]] = {
     None: {"%", None},
     "timestamp": {None},
     "enum": {None},
+    "temperature": {"°C"},
+    "duration": {"h"},
 }
 
 

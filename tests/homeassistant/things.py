@@ -7,7 +7,15 @@ from mqtt_bridge.homeassistant.chosen import Chosen
 from mqtt_bridge.homeassistant.may import May
 from mqtt_bridge.homeassistant.payload import Around
 from mqtt_bridge.homeassistant.thing import Key, Thing
-from mqtt_bridge.model import ClusterState, DatastoreState, GuestState, NodeState, StorageState
+from mqtt_bridge.model import (
+    ClusterState,
+    DatastoreState,
+    DiskState,
+    GuestState,
+    NodeState,
+    StorageState,
+    ZfsPoolState,
+)
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.topics import Topics
 
@@ -51,6 +59,17 @@ def datastore() -> Thing:
     )
 
 
+def disk(**changes: Any) -> Thing:
+    fields = {"disk": "S5GX_1", "dev": "nvme0n1", "model": "A disk", "serial": "S5GX/1", "type": "nvme", **changes}
+    state = DiskState(site="lab", node="pve1", available=True, health="PASSED", temperature_c=41, **fields)
+    return Thing(Key.of("disk", {"site": "lab", "node": "pve1", "disk": state.disk}), state)
+
+
+def zpool() -> Thing:
+    state = ZfsPoolState(site="lab", node="pve1", pool="rpool", available=True, health="ONLINE")
+    return Thing(Key.of("zpool", {"site": "lab", "node": "pve1", "pool": "rpool"}), state)
+
+
 THINGS: Mapping[str, Thing] = {
     "cluster": cluster(),
     "standalone": cluster("standalone", "pve"),
@@ -62,6 +81,8 @@ THINGS: Mapping[str, Thing] = {
     "storage": storage(),
     "shared-storage": storage(None, "nas"),
     "datastore": datastore(),
+    "disk": disk(),
+    "zpool": zpool(),
 }
 
 
