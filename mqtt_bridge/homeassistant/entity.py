@@ -16,7 +16,7 @@ from mqtt_bridge.model import (
 Kind = Literal["cluster", "node", "guest", "storage", "datastore", "disk", "zpool"]
 KINDS: tuple[Kind, ...] = ("cluster", "node", "guest", "storage", "datastore", "disk", "zpool")
 Platform = Literal["binary_sensor", "sensor", "switch", "button", "event", "update"]
-Source = Literal["own", "metrics", "upkeep", "site"]
+Source = Literal["own", "metrics", "upkeep", "site", "events"]
 Reach = Literal["own", "place", "site", "bridge"]
 State = ClusterState | NodeState | GuestState | StorageState | DatastoreState | DiskState | ZfsPoolState
 

@@ -43,7 +43,10 @@ ROWS: tuple[Entity, ...] = (
         "memory", "sensor", "Memory usage", calm("mem_percent"), "metrics",
         unit=PERCENT, state_class="measurement", precision=1, icon="mdi:memory",
     ),
-    Entity("last_backup", "sensor", "Last backup", get("last_backup"), device_class="timestamp", needs=BACKUPS),
+    Entity(
+        "last_backup", "sensor", "Last backup", get("last_backup"),
+        device_class="timestamp", icon="mdi:archive-clock", needs=BACKUPS,
+    ),
     Entity(
         "backup_problem", "binary_sensor", "Backup problem",
         yes("not v.backup_covered or v.get('backup_stale')", "backup_covered"), device_class="problem",
@@ -68,7 +71,7 @@ ROWS: tuple[Entity, ...] = (
     _rate("diskwrite_rate", "Disk write", "mdi:harddisk"),
     Entity(
         "started", "sensor", "Started", get("started_at"),
-        device_class="timestamp", category="diagnostic", enabled=False,
+        device_class="timestamp", icon="mdi:clock-start", category="diagnostic", enabled=False,
     ),
     Entity(
         "agent", "binary_sensor", "Guest agent", yes("v.agent", "agent"), variants=QEMU,

@@ -19,6 +19,13 @@ EVENTS = (
 )  # fmt: skip
 RUNS = ("ok", "warning", "failed", "running")
 _AUDIT = (Need("/nodes", "Sys.Audit"),)
+# The newest ten of the site's list, in few words: attributes of more than 16 kB are not recorded.
+_RECENT = (
+    f"{{% set n=namespace(l=[]) %}}{{% for e in ({DATA}.get('events',[])|rejectattr('duplicate_of')|list)[:10] %}}"
+    "{% set n.l=n.l+[{'at':e.get('timestamp'),'severity':e.get('severity'),'title':(e.get('title')or'')[:120],"
+    "'node':e.get('node'),'vmid':e.get('guest')}] %}{% endfor %}{{ {'events':n.l}|tojson }}"
+)
+_NEWEST = f"{{{{ ({DATA}.get('events') or [{{}}])[0].get('timestamp') }}}}"
 _GUESTS = (Need("/vms", "VM.Audit"),)
 _STORAGES = (Need("/storage", "Datastore.Audit"),)
 
@@ -42,6 +49,8 @@ CLUSTER_ROWS: tuple[Entity, ...] = (
     Entity("maintenance", "switch", "Maintenance", yes("v.maintenance", "maintenance"), "upkeep",
            icon="mdi:wrench-clock", does=MAINTENANCE, reach="bridge", attributes=UNTIL),
     Entity("event", "event", "Event", options=EVENTS, icon="mdi:bell-outline", reach="bridge", variants=PVE),
+    Entity("recent", "sensor", "Recent events", _NEWEST, "events", device_class="timestamp", icon="mdi:timeline-text",
+           reach="bridge", attributes=_RECENT),
     acknowledge("bridge"),
     _count("guests_running", "Guests running", "mdi:play-box-multiple", variants=PVE, needs=_GUESTS, reach="site"),
     _count("guests_total", "Guests", "mdi:monitor-multiple", variants=PVE, needs=_GUESTS, reach="site"),
@@ -82,9 +91,10 @@ DATASTORE_ROWS: tuple[Entity, ...] = (
     USED,
     Entity("problem", "binary_sensor", "Problem", yes("v.error or not v.available or (v.used_percent or 0)>={full}"),
            device_class="problem", reach="site", attributes=f"{{{{ {{'error': {DATA}.get('error')}}|tojson }}}}"),
-    Entity("last_backup", "sensor", "Last backup", get("last_backup"), device_class="timestamp"),
+    Entity("last_backup", "sensor", "Last backup", get("last_backup"), device_class="timestamp",
+           icon="mdi:archive-clock"),
     Entity("estimated_full", "sensor", "Estimated full", get("estimated_full"), device_class="timestamp",
-           category="diagnostic", enabled=False),
+           icon="mdi:database-clock", category="diagnostic", enabled=False),
     Entity("unverified", "sensor", "Failed verifications", get("unverified"), state_class="measurement",
            icon="mdi:shield-alert-outline", category="diagnostic", enabled=False),
     _job("gc", "Garbage collection", "mdi:delete-sweep"),

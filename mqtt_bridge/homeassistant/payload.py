@@ -211,6 +211,7 @@ class _Maker:
             "metrics": f"{kind}_metrics",
             "upkeep": "site_upkeep" if kind == "cluster" else f"{kind}_upkeep",
             "site": "site_state",
+            "events": "events",
         }
         return self._topic(named[row.source])
 
