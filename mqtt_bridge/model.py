@@ -206,7 +206,8 @@ class StorageState(Model):
 class DiskState(Model):
     """A physical disk of a node, read every POLL_SLOW_INTERVAL. `disk` is its serial number or WWN, fit for topics.
 
-    A disk that may sleep is never asked unless DISK_SMART says so: `unread` then says why there are no figures.
+    Where SMART is not read there are no figures: `asleep`, the disk may sleep and DISK_SMART leaves it alone;
+    `privilege`, the token lacks Sys.Audit on /.
     """
 
     v: int = SCHEMA_VERSION
@@ -224,7 +225,7 @@ class DiskState(Model):
     temperature_c: float | None = None
     power_on_hours: int | None = None
     used_by: str | None = Field(default=None, description="as Proxmox says: LVM, ZFS, ext4, partitions, …")
-    unread: str | None = Field(default=None, description="why SMART is not read; null: it is")
+    unread: Literal["asleep", "privilege"] | None = Field(default=None, description="why SMART is not read")
     updated_at: str | None = Field(default=None, description="when this was read")
 
 
@@ -638,6 +639,9 @@ class Approval(Model):
     expires_at: str
     approvers: tuple[str, ...] = Field(default=(), description="who may approve it; empty: nobody is configured")
     how: tuple[str, ...] = Field(default=(), description="what an approver can do, in sentences")
+    mqtt: Literal["off", "proof", "broker"] = Field(
+        default="off", description="how it can be decided over MQTT (APPROVAL_MQTT); off: not at all"
+    )
 
 
 class ApprovalProof(Model):
@@ -689,5 +693,6 @@ class ApprovalResult(Model):
     id: str
     ok: bool = Field(description="the decision was taken")
     by: str = Field(description="who decided, or claimed to")
+    title: str = Field(default="", description="what it is about; text from outside")
     state: str | None = Field(default=None, description="what the approval is now; null: it does not exist here")
     error: str | None = None

@@ -80,8 +80,11 @@ class Approvals:
         """Use the approval `given`, or ask for one.
 
         `again` gives the digest anew after a person took their time to answer `ask`. Raises PolicyError: refused,
-        expired, stale, already used, of another principal, too many pending.
+        expired, stale, already used, of another principal, too many pending. Over MQTT the same request again uses what
+        was approved: a button that somebody presses again has no id to give.
         """
+        if given is None and request.principal.channel == "mqtt":
+            given = await self.db.read(lambda c: store.approved(c, request, self.clock()))
         if given is not None:
             return await self._use(given, request.principal, request.digest)
         row = await self._asked_for(request)

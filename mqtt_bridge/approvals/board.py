@@ -150,6 +150,7 @@ def payload(row: Approval, settings: ApprovalSettings) -> bytes:
         expires_at=utc(row.expires_at) or "",
         approvers=words.names(settings),
         how=words.how(settings, row.id),
+        mqtt=settings.mqtt,
     ).payload()
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from mqtt_bridge.approvals import words
 from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.approvals.binding import PROBE
 from mqtt_bridge.approvals.deciders import Deciders
@@ -125,9 +126,10 @@ class Clerk:
             done = await self._approvals.decide(slip.given, asked.decision, decider, digest=digest)
         except BridgeError as error:
             self.stats["refused"] += 1
-            return ApprovalResult(id=slip.given, ok=False, by=slip.who, state=row.state, error=str(error))
+            known = {"state": row.state, "error": str(error), "title": words.headline(row)}
+            return ApprovalResult(id=slip.given, ok=False, by=slip.who, **known)
         self.stats[done.state] += 1
-        return ApprovalResult(id=slip.given, ok=True, by=done.by, state=done.state)
+        return ApprovalResult(id=slip.given, ok=True, by=done.by, state=done.state, title=words.headline(row))
 
     async def _read(self, slip: Slip) -> _Asked:
         """What it says, if it may be listened to at all; raises PolicyError, with that written down."""

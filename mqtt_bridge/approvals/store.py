@@ -90,6 +90,13 @@ def add(connection: sqlite3.Connection, request: ApprovalRequest, now: float, ti
     return row, True
 
 
+def approved(connection: sqlite3.Connection, request: ApprovalRequest, now: float) -> str | None:
+    """The id of what this same principal was given for this same request and has not used."""
+    same = "state = 'approved' AND expires_at > ? AND principal = ? AND channel = ? AND digest = ?"
+    who = (request.principal.name, request.principal.channel)
+    return next((row.id for row in _read(connection, same, [now, *who, request.digest])), None)
+
+
 def _lines(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(one_line(text, LINE) for text in texts[:LINES])
 

@@ -9,7 +9,7 @@ from mqtt_bridge.settings import Level
 
 State = Literal["pending", "approved", "rejected", "expired", "stale", "used"]
 Decision = Literal["approve", "reject"]
-How = Literal["secret", "code", "hmac", "broker", "discord", "elicitation", "claimed"]
+How = Literal["secret", "code", "hmac", "broker", "discord", "elicitation", "claimed", "setting"]
 
 
 @dataclass(frozen=True)

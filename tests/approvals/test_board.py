@@ -49,7 +49,10 @@ async def test_it_is_published_while_it_waits_and_cleared_when_it_is_decided(
         answer = await other.answer(
             waits.id, "alice", decision="approve", digest=told.digest, proof=proof(waits.id, told.digest)
         )
-        assert answer == {"id": waits.id, "ok": True, "by": "alice", "state": "approved", "error": None}
+        title = "Delete a guest: guest 100 (web) on pve1"
+        assert answer == {
+            "id": waits.id, "ok": True, "by": "alice", "title": title, "state": "approved", "error": None
+        }  # fmt: skip
         await until(lambda: other.published(waits.id) is None, "it was not cleared")
         assert await approvals.obtain(request(approvals), given=waits.id) == Grant(waits.id, "alice", "hmac")
 

@@ -130,6 +130,24 @@ async def test_asked_for_approved_done_and_never_again(tmp_path: Path, mosquitto
     assert events.index("approval.requested") < events.index("approval.approved")
 
 
+async def test_the_same_command_again_uses_what_was_approved(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """A button in Home Assistant that is pressed again: it has no id to give."""
+    async with staged(tmp_path, mosquitto) as stage:
+        vmid = stage.running()[0]
+        given = await stage.asked_for(vmid)
+        answer = await stage.approve(given)
+        assert answer["ok"], answer
+        assert f"({stage.lab.guest(vmid).name})" in str(answer["title"])
+        other = await stage.order("stop", stage.running()[1])
+        assert other["status"] == "approval_required"
+        done = await stage.order("stop", vmid)
+        assert (done["status"], done["ok"]) == ("done", True), done
+        stage.lab.guest(vmid).running = True
+        again = await stage.order("stop", vmid)
+        assert again["status"] == "approval_required"
+        assert stage.stops(vmid) == 1
+
+
 async def test_an_approval_for_one_guest_does_not_stop_another(tmp_path: Path, mosquitto: Mosquitto) -> None:
     async with staged(tmp_path, mosquitto) as stage:
         vmid, other = stage.running()[:2]
