@@ -27,6 +27,9 @@ from mqtt_bridge.commanding.own_words import WORDS as OWN_WORDS
 from mqtt_bridge.commanding.words import Vocabulary
 from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
+from mqtt_bridge.evacuation import Around as Evacuating
+from mqtt_bridge.evacuation import Evacuation
+from mqtt_bridge.evacuation.telling import tell
 from mqtt_bridge.events import JOURNAL, Events
 from mqtt_bridge.heartbeat import Heartbeat as HeartbeatPing
 from mqtt_bridge.homeassistant.service import HomeAssistant
@@ -83,6 +86,7 @@ class Bridge:
         self.notify: Notify | None = None
         self.commands: Commands | None = None
         self.approvals = Approvals(settings.general.state_dir, settings.approval)
+        self.evacuation = self._evacuating()
         self.office: Office | None = None
         self.homeassistant: HomeAssistant | None = None
         self._stack = AsyncExitStack()
@@ -93,13 +97,16 @@ class Bridge:
         self.fatal = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
             state = await stack.enter_async_context(StateDir(self.settings.general.state_dir))
+            self.evacuation.load()
             await stack.enter_async_context(self.approvals)
             self.options = await self._open_broker(stack)
             state.tell(self.options, self.settings.mqtt.base_topic)
             await stack.enter_async_context(self.pollers)
             await stack.enter_async_context(self.events)
             if self.settings.homeassistant.discovery:
-                self.homeassistant = HomeAssistant(self.pollers, self.events.journal, self.maintenance, self.approvals)
+                self.homeassistant = HomeAssistant(
+                    self.pollers, self.events.journal, self.maintenance, self.approvals, self.evacuation.state
+                )
             previous = state.swap_instance(self.writer.instance)
             self._broker = await stack.enter_async_context(self._connection())
             stack.push_async_callback(self._say_offline)
@@ -181,6 +188,20 @@ class Bridge:
             expecting=self.maintenance.expect,
         )
 
+    def _evacuating(self) -> Evacuation:
+        """Moves guests of nodes in maintenance away, as MQTT commands may."""
+        return Evacuation(
+            Evacuating(
+                self.pollers.clients,
+                self._actions(),
+                self.settings.permission,
+                self.maintenance.active,
+                self.approvals.pending,
+                partial(tell, self.events.journal),
+                self.settings.general.state_dir,
+            )
+        )
+
     async def _take_commands(self) -> None:
         """Over MQTT, until cancelled."""
         names, sites = self.pollers.retained.names, [s.slug for s in self.settings.sites]
@@ -191,6 +212,7 @@ class Bridge:
             Audit(self.settings.general.state_dir),
             self.approvals.use_command_id,
             self.settings.permission.mqtt_allow,
+            evacuation=self.evacuation,
         )
         words = Vocabulary(ACTIONS.values(), OWN_WORDS)
         self.commands = Commands(words, carrier, names, self.writer.bridge, sites)
@@ -266,6 +288,7 @@ class Bridge:
         await self._begin_notifying(self._stack)  # a standby tells nothing until it has taken over
         if self.settings.permission.mqtt_allow != "read":  # and not before the sites are ours
             self.pollers.parts.start("commands", self._take_commands)
+        self.pollers.parts.start("evacuation", self.evacuation.run)
         self._listen_to_events()
         history = self.events.history()
         async with (
@@ -326,7 +349,7 @@ class Bridge:
             await asyncio.sleep(SWEEP)
             if ask and guard.protocol == "5":
                 await guard.unsubscribe(self._guarded())
-            ask = self.pollers.retained.sweep(self._clean_sites()) > 0
+            ask = self.pollers.retained.sweep(self._clean_sites(), self._awaited) > 0
 
     def _guarded(self) -> list[str]:
         names, sites = self.pollers.retained.names, [{"site": s.slug} for s in self.settings.sites]
@@ -335,6 +358,9 @@ class Bridge:
 
     def _clean_sites(self) -> set[str]:
         return {slug for slug, inventory in self.pollers.inventories.items() if inventory.complete}
+
+    def _awaited(self, parsed: Parsed) -> bool:
+        return self.pollers.awaited(parsed.site, parsed.kind.name, parsed.ids)
 
     def _mine(self, parsed: Parsed) -> bool:
         if parsed.kind.name == SHARED:

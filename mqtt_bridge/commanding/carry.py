@@ -16,6 +16,7 @@ from mqtt_bridge.commanding import own_words
 from mqtt_bridge.commanding.order import Order
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.errors import BridgeError, PolicyError, ProxmoxError, UnknownTargetError
+from mqtt_bridge.evacuation import Evacuation
 from mqtt_bridge.maintenance import Maintenance, MaintenanceError
 from mqtt_bridge.model import RefusalCode
 from mqtt_bridge.policy import Principal
@@ -74,6 +75,7 @@ class Carrier:
     use_id: UseId
     level: Level
     tell: Tell
+    evacuation: Evacuation | None = None
 
     async def do(self, order: Order) -> dict[str, Any]:
         """The result's fields; raises nothing but a cancellation."""
@@ -108,7 +110,7 @@ class Carrier:
     async def _done(self, order: Order) -> dict[str, Any]:
         order.begun = True
         if own_words.is_own(order):
-            return await own_words.do(self.maintenance, order)
+            return await own_words.do(own_words.Hands(self.maintenance, self.evacuation), order)
         asked = order.asked
         if asked.progress:
             self.tell(order, {"status": "accepted", "message": "It is taken on; what comes of it follows."})

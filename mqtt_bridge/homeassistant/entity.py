@@ -35,12 +35,13 @@ class Need:
 class Does:
     """A command: its word, and the row of the table of actions that it stands for (empty: it changes nothing there).
 
-    `args`: JSON, as it stands in the command.
+    `args`: JSON, as it stands in the command; `evacuating`: the same where the settings let it move guests too.
     """
 
     word: str
     action: str = ""
     args: str = ""
+    evacuating: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Entity:
     `variants` are the kinds of thing that have it (empty: all): guest types, cluster kinds, `pve` or `pbs` nodes.
     `reach` says what must be there for it to be available: `own` the thing itself, `place` its node, `site`, `bridge`.
     `needs`: one of these is enough. `attributes`: a template that gives JSON. `alive`: a template of the thing's own
-    topic for its availability, where that is another than the field `available`.
+    topic for its availability, where that is another than the field `available`. `evacuation`: it exists only where the
+    settings let a maintenance move guests.
     """
 
     key: str
@@ -73,6 +75,7 @@ class Entity:
     options: tuple[str, ...] = ()
     attributes: str = ""
     alive: str = ""
+    evacuation: bool = False
 
 
 def acknowledge(reach: Reach = "own") -> Entity:

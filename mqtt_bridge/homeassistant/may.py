@@ -11,6 +11,8 @@ from mqtt_bridge.proxmox.privileges import alternatives
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.targets import Touched
 
+MOVES = Does("migrate", "guest.migrate")
+
 
 class May:
     """Asked for each command of each thing."""
@@ -31,6 +33,10 @@ class May:
         if not does.action:
             return True
         return judge(self._permission, self._principal, ACTIONS[does.action], [Touched(thing.target)]) is None
+
+    def evacuate(self, thing: Thing) -> bool:
+        """Whether a maintenance of it moves its guests away."""
+        return self._permission.maintenance_evacuate and self.do(MOVES, thing)
 
     def lacks(self, does: Does, thing: Thing, granted: Permissions) -> Privilege | None:
         """The privilege that the token lacks for it."""

@@ -7,10 +7,13 @@ AUDIT = (Need("/nodes", "Sys.Audit"), Need("/system", "Sys.Audit"))
 EVENTS = ("online", "offline", "fenced", "task_failed", "update_available")
 LASTS = "24h"  # a maintenance that is switched on and forgotten ends then
 MAINTENANCE = (
-    Does("maintenance", args=f'{{"duration":"{LASTS}"}}'),
+    Does(
+        "maintenance", args=f'{{"duration":"{LASTS}"}}', evacuating=f'{{"duration":"{LASTS}","evacuate":true}}'
+    ),
     Does("maintenance_end"),
 )  # fmt: skip
 UNTIL = "{{ {'until': (value_json|default({})).get('maintenance_until')}|tojson }}"
+_EVACUATION = "{{ ((value_json|default({})).get('evacuation') or {})"
 _VERSION = "((v.get('version') or '').split('/')+['',''])"
 # Proxmox tells the packages that wait, not what they make of its version: their number stands for it
 _UPDATE = (
@@ -57,6 +60,13 @@ ROWS: tuple[Entity, ...] = (
     Entity(
         "maintenance", "switch", "Maintenance", yes("v.maintenance", "maintenance"), "upkeep",
         icon="mdi:wrench-clock", does=MAINTENANCE, reach="site", attributes=UNTIL,
+    ),
+    Entity(
+        "evacuation", "sensor", "Evacuation", f"{_EVACUATION}.get('state') }}}}", "upkeep", device_class="enum",
+        options=("idle", "running", "done", "incomplete"), icon="mdi:exit-run", category="diagnostic", reach="site",
+        variants=PVE, needs=(Need("/vms", "VM.Migrate"),), evacuation=True,
+        attributes="{% set e=((value_json|default({})).get('evacuation') or {}) %}"
+        "{{ {'message': e.get('message'), 'moved': e.get('moved', []), 'left': e.get('left', [])}|tojson }}",
     ),
     Entity("event", "event", "Event", options=EVENTS, icon="mdi:bell-outline", reach="site"),
     _figure("load", "Load", get("load1"), "mdi:gauge", unit="", precision=2, enabled=False, category="diagnostic",

@@ -1,4 +1,4 @@
-"""`…/upkeep` of sites and nodes: maintenance, approvals that wait, tasks that failed."""
+"""`…/upkeep` of sites and nodes: maintenance, evacuation, approvals that wait, tasks that failed."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mqtt_bridge.approvals.types import Approval
 from mqtt_bridge.intake import JournalError
-from mqtt_bridge.model import Model, NodeUpkeep, PendingApproval, SiteUpkeep, TaskInfo, utc
+from mqtt_bridge.model import Evacuation, Model, NodeUpkeep, PendingApproval, SiteUpkeep, TaskInfo, utc
 from mqtt_bridge.proxmox.task_book import KEPT, TaskBook
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.silences import Silence
@@ -37,11 +37,13 @@ class Upkeep:
         silences: Callable[[], Awaitable[Sequence[Silence]]],
         approvals: Callable[[], Awaitable[Sequence[Approval]]],
         inventories: Mapping[str, HasTasks],
+        evacuation: Callable[[str, str], Evacuation] = lambda *_: Evacuation(),
     ) -> None:
         self._retained = retained
         self._silences = silences
         self._approvals = approvals
         self._inventories = inventories
+        self._evacuation = evacuation
         self._nodes: dict[tuple[str, str], None] = {}
 
     def changed(self, kind: str, value: Model | None, ids: Mapping[str, str | int]) -> None:
@@ -75,7 +77,7 @@ class Upkeep:
                 self._retained.put("site_upkeep", _site(site, silences, approvals), site=site)
         failed = {site: _failed(inventory.tasks) for site, inventory in self._inventories.items()}
         for site, node in list(self._nodes):
-            state = _node(site, node, silences, failed.get(site, ()))
+            state = _node(site, node, silences, failed.get(site, ()), self._evacuation(site, node))
             self._retained.put("node_upkeep", state, site=site, node=node)
 
 
@@ -116,7 +118,9 @@ def _seconds(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
 
 
-def _node(site: str, node: str, silences: Sequence[Silence], failed: Sequence[TaskInfo]) -> NodeUpkeep:
+def _node(
+    site: str, node: str, silences: Sequence[Silence], failed: Sequence[TaskInfo], evacuation: Evacuation
+) -> NodeUpkeep:
     until = _until(silences, "node", site, node)
     mine = [task for task in failed if task.node == node]
     last = f"{mine[0].type} {mine[0].id or ''}".strip() + f": {mine[0].exitstatus}" if mine else None
@@ -125,4 +129,5 @@ def _node(site: str, node: str, silences: Sequence[Silence], failed: Sequence[Ta
         maintenance_until=utc(until),
         failed_tasks=len(mine),
         last_failure=one_line(last, 200) if last else None,
+        evacuation=evacuation,
     )

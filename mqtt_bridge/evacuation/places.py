@@ -1,0 +1,140 @@
+"""Where the guests of a node can go, as Proxmox says at this moment.
+
+Proxmox checks storages and devices, never memory: a guest that is migrated to a full node makes its kernel kill
+something. So a node is a place for a guest only if the guest fits beside what runs there and a reserve is left.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mqtt_bridge.actions.guest_disks import disks
+from mqtt_bridge.actions.provision_args import GIB
+from mqtt_bridge.proxmox.api import Api
+from mqtt_bridge.targets import guest_label
+
+RESERVE, SHARE = 1 * GIB, 0.05  # what stays free at the target: the larger of these bytes and this share of its memory
+MOVING = frozenset({"migrate"})  # locks of a guest that is on its way already
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A running guest. `memory`: bytes that it needs elsewhere. `moving`: somebody is migrating it."""
+
+    vmid: int
+    type: str
+    name: str
+    memory: int
+    ha: bool = False
+    moving: bool = False
+
+    @property
+    def label(self) -> str:
+        """`VM 100 (web01)`."""
+        return guest_label("lxc" if self.type == "lxc" else "qemu", self.vmid, self.name)
+
+    @classmethod
+    def of(cls, row: Row) -> "Guest":
+        """A machine may use all that it was given; a container's limit is none, so what it uses counts."""
+        most, used = int(row.get("maxmem") or 0), int(row.get("mem") or 0)
+        return cls(
+            int(row["vmid"]),
+            str(row["type"]),
+            str(row.get("name") or ""),
+            used or most if row["type"] == "lxc" else most,
+            ha=bool(row.get("hastate")),
+            moving=row.get("lock") in MOVING,
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node that guests may go to. `free` is null where the token may not read it."""
+
+    name: str
+    free: int | None
+    total: int = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be taken."""
+        return (self.free or 0) - max(RESERVE, int(SHARE * self.total))
+
+
+@dataclass(frozen=True)
+class Look:
+    """`here`: the running guests of the node, largest first; `elsewhere`: VMIDs that run on other nodes."""
+
+    here: Sequence[Guest] = ()
+    elsewhere: frozenset[int] = frozenset()
+    places: Sequence[Place] = ()
+    shared: frozenset[str] = frozenset()
+    storages: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by node, those that work
+
+
+async def look(api: Api, node: str, closed: Collection[str], promised: Mapping[str, int]) -> Look:
+    """Ask Proxmox. `closed` are nodes that nothing goes to, `promised` bytes that figures do not show yet, by node."""
+    rows = [row for row in await api.get("cluster", "resources", purpose="poll") if isinstance(row, Mapping)]
+    running = [r for r in rows if r.get("type") in {"qemu", "lxc"} and r.get("status") == "running"]
+    here = [Guest.of(row) for row in running if row.get("node") == node]
+    shut = {node.casefold(), *(name.casefold() for name in closed)}
+    nodes = [r for r in rows if r.get("type") == "node" and _open(r) and str(r.get("node")).casefold() not in shut]
+    places = [_place(row, promised.get(str(row["node"]), 0)) for row in nodes]
+    working = [r for r in rows if r.get("type") == "storage" and r.get("status") == "available"]
+    return Look(
+        sorted(here, key=lambda guest: (-guest.memory, guest.vmid)),
+        frozenset(int(row["vmid"]) for row in running if row.get("node") != node),
+        sorted(places, key=lambda place: (-(place.free or 0), place.name)),
+        frozenset(str(row["storage"]) for row in working if row.get("shared")),
+        {one.name: frozenset(str(r["storage"]) for r in working if r.get("node") == one.name) for one in places},
+    )
+
+
+def _open(row: Row) -> bool:
+    return row.get("status") == "online" and row.get("hastate") not in {"maintenance", "fence"}
+
+
+def _place(row: Row, promised: int) -> Place:
+    used, total = row.get("mem"), row.get("maxmem")
+    free = int(total) - int(used) - promised if used is not None and total else None
+    return Place(str(row["node"]), free, int(total or 0))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The places that a guest fits into, the roomiest first; empty: `why` says what is in the way everywhere."""
+
+    places: tuple[str, ...] = ()
+    why: str = ""
+
+
+def fit(guest: Guest, config: Row, now: Look, *, local_disks: bool) -> Fit:
+    """Pure. With `local_disks` they are copied; else they keep a guest where it is."""
+    volumes = [disk for disk in disks(config, guest.type) if ":" in disk.volume and not disk.volume.startswith("/")]
+    bound = [disk for disk in volumes if disk.storage not in now.shared]
+    if bound and not local_disks:
+        return Fit(why=f"Its disk {bound[0]} is on this node alone.")
+    if not now.places:
+        return Fit(why="There is no other node that is online and not in maintenance.")
+    needs = {disk.storage for disk in volumes}
+    against = {place.name: _against(guest, place, needs - now.storages.get(place.name, frozenset()))
+               for place in now.places}  # fmt: skip
+    open_to = tuple(name for name, why in against.items() if not why)
+    return Fit(open_to, "" if open_to else f"It fits nowhere: {'; '.join(against.values())}.")
+
+
+def _against(guest: Guest, place: Place, lacking: Collection[str]) -> str:
+    if lacking:
+        return f"{place.name} has not the storage {', '.join(sorted(lacking))}"
+    if place.free is None:
+        return f"the memory of {place.name} is not known (the token needs Sys.Audit)"
+    if place.room < guest.memory:
+        return f"{place.name} has {size(place.room)} to give, it needs {size(guest.memory)}"
+    return ""
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{max(count, 0) / GIB:.1f} GiB"
