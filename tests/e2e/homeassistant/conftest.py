@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxmox_mcp.lab import Lab, LabOptions
+from tests.e2e.homeassistant.blueprints import Phone
 from tests.e2e.homeassistant.hass import Hass, harness, missing
 from tests.support.processes import Command, environment, run
 
@@ -26,6 +27,18 @@ def hass() -> Iterator[Hass]:
         pytest.exit(why, 2)
     with module.HA(name=os.environ.get("HA_E2E_NAME", "e2e")) as ha:  # one of each name at a time
         yield Hass(ha)
+
+
+@pytest.fixture(scope="session")
+def handset(hass: Hass) -> Phone:
+    return Phone(hass, **hass.ha.add_phone())
+
+
+@pytest.fixture
+def phone(handset: Phone) -> Phone:
+    """A phone with the app, to which nothing was pushed yet."""
+    handset.forget()
+    return handset
 
 
 @dataclass
