@@ -25,6 +25,7 @@ _UPID = re.compile(
     r"UPID:[^:]{1,64}:[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?:[0-9A-Fa-f]{8,16}:)?"
     r"([0-9A-Fa-f]{8}):([^:\s]{1,64}):([^:\s]{0,256}):"
 )
+_NAMESPACE = re.compile(r"(nvme\d+)n\d+")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
 
@@ -59,6 +60,8 @@ class Account:
     closes: list[Key] = field(default_factory=list)
     joins: list[Key] = field(default_factory=list)
     loose: Key | None = None
+    since: float | None = None
+    """Who looks seldom tells late: then it may have begun at any time since this one."""
 
 
 def account_of(event: Event) -> Account:
@@ -296,12 +299,19 @@ def _storage(account: Account, event: Event, head: Key) -> None:
     _state(account, event, fact, core=core)
 
 
-def _device(*names: str) -> Callable[[Account, Event, Key], None]:
+def _device(*names: str, parts: bool = True) -> Callable[[Account, Event, Key], None]:
+    """`parts`: what is told of two of its attributes or tests are two facts. smartd names an NVMe disk's controller."""
+
     def by_device(account: Account, event: Event, head: Key) -> None:
         name = _field(event, *names)
-        named: Hashable = name.removeprefix("/dev/").split(" ")[0] if name else ("text", event.title)
+        named: Hashable = (
+            _NAMESPACE.sub(r"\1", name.removeprefix("/dev/").split(" ")[0]) if name else ("text", event.title)
+        )
         account.keys, account.loose = [(*head, account.node, named)], _loose(head, named)
-        _state(account, event, (event.kind, _field(event, "attribute", "test")))
+        well_at = event.metadata.get("well_at")
+        if event.trust == "api" and isinstance(well_at, str):
+            account.since = min(seconds(well_at) or account.at, account.at)
+        _state(account, event, (event.kind, _field(event, "attribute", "test") if parts else None))
 
     return by_device
 
@@ -358,6 +368,8 @@ _KEYS: dict[str, Callable[[Account, Event, Any], None]] = {
     "zfs": _device("pool"),
     "md": _device("array", "pool", "device"),
     "disk": _device("device", "disk", "serial"),
+    "disk.smart": _device("device", "disk", "serial", parts=False),
+    "disk.missing": _device("device", "disk", "serial"),
     "link": _device("link", "interface", "device", "nic"),
     "corosync": _device("peer", "host", "link"),
     "ceph": _site_wide,

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from mqtt_bridge.model import (
     ClusterState,
     DatastoreState,
+    DiskState,
     GuestState,
     NodeState,
     Severity,
     StorageState,
     TaskInfo,
+    ZfsPoolState,
 )
 
 
@@ -25,6 +27,8 @@ class Facts:
     guests: tuple[GuestState, ...] = ()
     storages: tuple[StorageState, ...] = ()
     datastores: tuple[DatastoreState, ...] = ()
+    disks: tuple[DiskState, ...] = ()
+    zpools: tuple[ZfsPoolState, ...] = ()
     tasks: tuple[TaskInfo, ...] | None = None
     lock_seen: Mapping[int, float] = field(default_factory=dict)
     stale: bool = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from mqtt_bridge import diagnostic_checks as checks
+from mqtt_bridge.diagnostic_disks import disks
 from mqtt_bridge.diagnostic_facts import Facts, Found
 from mqtt_bridge.model import SEVERITIES, Model, Severity
 
@@ -48,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     Check("nodes", "are all nodes online", checks.nodes),
     Check("ha", "are HA resources in error", checks.ha),
     Check("storage", "is a storage or datastore above 85 or 95 %, or gone", checks.storage),
+    Check("disks", "does SMART or ZFS warn of physical disks", disks),
     Check("backup_coverage", "are guests in no backup job", checks.coverage),
     Check("backup_server", "did garbage collection, verification, sync or prune fail", checks.jobs),
     Check("failed_tasks", "which tasks failed in the last day", checks.failed_tasks),

@@ -115,8 +115,9 @@ class Happening:
             return self.closed - at if 0 < self.closed - at <= HOLD and at >= self.first - family.span else None
         if self.told_again(account):
             return None
-        gap = max(self.first - at, at - self.last, 0.0)
-        return gap if gap <= family.window and abs(at - self.first) <= family.span else None
+        since = at if account.since is None else account.since
+        gap = max(self.first - at, since - self.last, 0.0)
+        return gap if gap <= family.window and max(self.first - at, since - self.first) <= family.span else None
 
     def told_again(self, account: Account) -> bool:
         """Whether this channel told of its end already, longer ago than it repeats itself."""
@@ -137,9 +138,11 @@ class Happening:
         """The first event that stated the same, near enough in time; None: this account brings something new."""
         reach = self.family.window if self.family.run else self.family.span
         same_task = account.upid is not None and self.upids.get(account.upid_type) == account.upid
+        since = account.at if account.since is None else account.since
         for fact in account.core:
             told = self.told.get(fact)
-            if told and told[0] != account.id and (same_task or abs(told[1] - account.at) <= reach):
+            near = told is not None and max(told[1] - account.at, since - told[1]) <= reach
+            if told and told[0] != account.id and (same_task or near):
                 return told[0]
         return None
 

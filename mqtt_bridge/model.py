@@ -408,6 +408,10 @@ class SiteShutdown(Model):
     guests_left: tuple[int, ...] = Field(default=(), description="VMIDs that are not down yet")
     nodes_left: tuple[str, ...] = Field(default=(), description="nodes that are not down yet, in their order")
     not_down: tuple[int | str, ...] = Field(default=(), description="VMIDs and nodes that did not go down in time")
+    left_out: tuple[str, ...] = Field(default=(), description="what stays up, each with why: offline, or by our rules")
+    ha_stopped: tuple[int, ...] = Field(
+        default=(), description="HA-managed guests whose requested state is `stopped` now: `start` them afterwards"
+    )
 
 
 class HistoryRequest(Model):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -74,8 +75,13 @@ class Pollers:
         self.parts.start(f"poll {site.slug}", inventory.run)
         if isinstance(inventory, Inventory):
             max_age = self.settings.listen.live.backup_max_age
-            details = Details(inventory, api.poll_details_budget, api.poll_slow_interval, max_age)
+            details = Details(inventory, api.poll_details_budget, api.poll_slow_interval, max_age, api.disk_smart)
             self.parts.start(f"details {site.slug}", details.run)
+
+    def awaited(self, site: str, kind: str, ids: Mapping[str, str]) -> bool:
+        """Whether a thing that is not known may still turn up: it is read seldom, and was not yet."""
+        inventory = self.inventories.get(site)
+        return isinstance(inventory, Inventory) and inventory.awaited(kind, ids)
 
     async def polled_once(self) -> None:
         """Wait until every site was polled, well or not."""

@@ -17,7 +17,8 @@ NOTHING: frozenset[str] = frozenset()
 
 # These last until their end is told, so that silence means "unchanged": told again by the clock.
 LASTING = frozenset({
-    "backup.stale", "backup.uncovered", "datastore.error", "node.offline", "quorum.lost", "site.degraded",
+    "backup.stale", "backup.uncovered", "datastore.error", "disk.smart.failing", "node.offline", "quorum.lost",
+    "site.degraded",
     "site.offline", "storage.offline", "storage.usage.high",
 })  # fmt: skip
 
@@ -29,8 +30,8 @@ FOLDED = ("backup.stale", "guest.", "ha.", "replication.", "storage.")
 _NODE_LOST = frozenset({"node.offline", "node.fencing", "node.fenced", "node.shutdown", "watchdog.expired"})
 
 _STATES = frozenset({
-    "ceph", "cluster", "corosync", "disk", "guest.pause", "link", "md", "node", "site", "storage", "storage.usage",
-    "zfs",
+    "ceph", "cluster", "corosync", "disk", "disk.missing", "disk.smart", "guest.pause", "link", "md", "node", "site",
+    "storage", "storage.usage", "zfs",
 })  # fmt: skip
 _RUNS = frozenset({"certificate", "gc", "prune", "replication", "sync", "tape", "verify"})
 
@@ -173,10 +174,17 @@ def _pair(bad: str, name: str) -> Reader:
     return read
 
 
+def _site_shutdown(event: Event, _: Account) -> Found:
+    """One incident, from its beginning to its end; one that took not everything down stays open."""
+    key = frozenset({_key("site shutdown", event.site)})
+    return (key, NOTHING) if RANK[event.severity] else (NOTHING, key)
+
+
 _BY_KIND: Mapping[str, Reader] = {
     "backup.stale": _pair("backup.stale", "stale"),
     "backup.uncovered": _pair("backup.uncovered", "uncovered"),
     "backup.covered": _pair("backup.uncovered", "uncovered"),
+    **{f"site.shutdown.{what}": _site_shutdown for what in ("started", "aborted", "done", "failed")},
 }
 _BY_FAMILY: Mapping[str, Reader] = {
     **dict.fromkeys(_STATES, _state),

@@ -114,9 +114,13 @@ class Retained:
         elif not message.payload:
             self.leftovers.discard(message.topic)
 
-    def sweep(self, sites: Container[str]) -> int:
-        """Clear topics of these sites that nothing corresponds to: only after a complete poll. Returns how many."""
-        stale = {t for t in self.leftovers if t not in self.held and (p := self.names.parse(t)) and p.site in sites}
+    def sweep(self, sites: Container[str], awaited: Callable[[topics.Parsed], bool] = lambda _: False) -> int:
+        """Clear topics of these sites that nothing corresponds to: only after a complete poll. Returns how many.
+
+        `awaited`: what of them may still turn up, and stays.
+        """
+        unknown = {t: p for t in self.leftovers if t not in self.held and (p := self.names.parse(t))}
+        stale = {t for t, parsed in unknown.items() if parsed.site in sites and not awaited(parsed)}
         self.leftovers -= stale
         for topic in stale:
             self.drop_topic(topic)

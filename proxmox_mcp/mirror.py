@@ -32,7 +32,12 @@ BATCH = 200  # topics of one subscription to what is missing
 FIRST = tuple(k.name for k in TABLE if k.retain and k.name not in LISTS)
 RUNNING = b'"status":"running"'
 # the order keeps each burst below what a broker queues for one subscriber
-ROUNDS = (("node", "node_metrics", "storage", "shared_storage", "datastore"), ("guest",), ("guest_metrics",))
+ROUNDS = (
+    ("node", "node_metrics", "storage", "shared_storage", "datastore"),
+    ("disk", "zpool"),
+    ("guest",),
+    ("guest_metrics",),
+)
 
 
 class Mirror:

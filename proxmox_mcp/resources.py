@@ -123,6 +123,8 @@ def _uris(site: str, kind: str, name: str) -> Iterator[str]:
         yield base
     elif kind in {"node", "node_metrics"}:
         yield f"{base}/node/{name}"
+    elif kind in {"disk", "zpool"}:
+        yield f"{base}/node/{name.partition('/')[0]}"
     elif kind in {"guest", "guest_metrics"}:
         yield f"{base}/guest/{name}"
     elif kind in {"storage", "shared_storage", "datastore"}:

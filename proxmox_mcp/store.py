@@ -32,8 +32,10 @@ LISTS = {
     "storage": "storages",
     "shared_storage": "storages",
     "datastore": "datastores",
+    "disk": "disks",
+    "zpool": "zpools",
 }
-REQUIRED = ("node", "guest", "storage", "shared_storage", "datastore")  # metrics may rightly be absent
+REQUIRED = ("node", "guest", "storage", "shared_storage", "datastore", "disk", "zpool")  # metrics may be absent
 
 Key = tuple[str, str, str]  # site (or ""), kind, the other ids joined by "/"
 
@@ -115,7 +117,8 @@ class Store:
         site, kind, name = key
         node, _, last = name.rpartition("/")
         try:
-            return self.names.build(kind, site=site, node=node or last, vmid=last, storage=last, store=last)
+            ids = dict.fromkeys(("vmid", "storage", "store", "disk", "pool"), last)
+            return self.names.build(kind, site=site, node=node or last, **ids)
         except ValueError:
             return None
 

@@ -12,6 +12,7 @@ from mqtt_bridge.model import (
     BridgeInfo,
     ClusterState,
     DatastoreState,
+    DiskState,
     Event,
     EventList,
     GuestMetrics,
@@ -23,6 +24,7 @@ from mqtt_bridge.model import (
     StorageState,
     TaskInfo,
     TaskList,
+    ZfsPoolState,
 )
 from proxmox_mcp.mirror import Mirror
 from proxmox_mcp.store import Store, seconds
@@ -151,6 +153,20 @@ class View:
         for name in self.sites(site):
             for _, value in sorted(self.store.items(name, "datastore")):
                 if isinstance(value, DatastoreState):
+                    yield value
+
+    def disks(self, site: str | None = None) -> Iterator[DiskState]:
+        """The physical disks of nodes."""
+        for name in self.sites(site):
+            for _, value in sorted(self.store.items(name, "disk")):
+                if isinstance(value, DiskState):
+                    yield value
+
+    def zpools(self, site: str | None = None) -> Iterator[ZfsPoolState]:
+        """The ZFS pools of nodes."""
+        for name in self.sites(site):
+            for _, value in sorted(self.store.items(name, "zpool")):
+                if isinstance(value, ZfsPoolState):
                     yield value
 
     def tasks(self, site: str | None = None) -> list[TaskInfo]:

@@ -49,13 +49,20 @@ Components = frozenset[tuple[str, str]]
 class Discovery:
     """`run` it on a connection of its own, which hands `take` what it receives."""
 
-    def __init__(self, topics: DiscoveryTopics, around: Around, complete: Callable[[], set[str]]) -> None:
+    def __init__(
+        self,
+        topics: DiscoveryTopics,
+        around: Around,
+        complete: Callable[[], set[str]],
+        awaited: Callable[[Key], bool] = lambda _: False,
+    ) -> None:
         self.book = Book()
         self.stats: Counter[str] = Counter()
         self.problem = ""
         self._topics = topics
         self._around = around
         self._complete = complete  # sites that were seen whole, so that what is not there is gone
+        self._awaited = awaited  # but these may still turn up
         self._has: dict[str, Components] = {}  # what the broker holds of ours, by device id
         self._sent: dict[str, int] = {}  # a hash of it, where we published it over this connection
         self._clear: set[str] = set()  # device ids to be cleared before anything else is said of them
@@ -206,7 +213,7 @@ class Discovery:
             key = self._key(identity)
             if key is None or key in self.book:
                 self._left.discard(identity)
-            elif key.site in whole:
+            elif key.site in whole and not self._awaited(key):
                 self._left.discard(identity)
                 self.book.mark(key)
 

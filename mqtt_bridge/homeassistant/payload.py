@@ -75,8 +75,8 @@ def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> 
         enabled = around.chosen.enabled(thing, row)
         if enabled is None or not maker.exists(row):
             continue
-        if isinstance(thing.state, DiskState) and thing.state.unread:
-            left_out.add(f"disk/{row.key}: {thing.state.unread}")
+        if (unread := maker.unread) and (unread == "asleep" or row.key not in known):
+            left_out.add(f"{thing.key.kind}/{row.key}: {_UNREAD[unread]}")
             continue
         if (lacking := maker.lacking(row)) and row.key not in known:
             left_out.add(f"{thing.key.kind}/{row.key}: {lacking}")
@@ -87,6 +87,13 @@ def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> 
     whole = {**maker.head(), "cmps": components}
     made = frozenset((key, str(one["p"])) for key, one in components.items())
     return Config(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode(), made, frozenset(left_out))
+
+
+_ON_NODE = frozenset({"disk", "zpool"})  # read seldom: an earlier run may have left them while their node is away
+_UNREAD = {
+    "asleep": "DISK_SMART=all, for disks that may sleep",
+    "privilege": "Sys.Audit on /",
+}
 
 
 class _Maker:
@@ -107,7 +114,14 @@ class _Maker:
         variant = self._thing.variant or ("pbs" if self._thing.key.site in self._around.pbs else "pve")
         if row.variants and variant not in row.variants:
             return False
+        if row.evacuation and not self._around.may.evacuate(self._thing):
+            return False
         return all(self._around.may.do(does, self._thing) for does in row.does)
+
+    @property
+    def unread(self) -> str | None:
+        """Why a disk has nothing to show."""
+        return self._thing.state.unread if isinstance(self._thing.state, DiskState) else None
 
     def lacking(self, row: Entity) -> str:
         """The privilege that the token lacks for it; empty: none."""
@@ -218,7 +232,8 @@ class _Maker:
     def _commands(self, does: tuple[Does, ...]) -> Component:
         if not does:
             return {}
-        given = [f"{{% if value=='{each.word}' %}},\"args\":{each.args}{{% endif %}}" for each in does if each.args]
+        told = {each.word: args for each in does if (args := self._args(each))}
+        given = [f"{{% if value=='{word}' %}},\"args\":{args}{{% endif %}}" for word, args in told.items()]
         fields: Component = {
             "cmd_t": self._topic(COMMAND_TOPICS[self._thing.key.kind]),
             "cmd_tpl": _COMMAND.format(args="".join(given)),
@@ -228,6 +243,10 @@ class _Maker:
             return {**fields, "pl_prs": does[0].word}
         on, off = does
         return {**fields, "pl_on": on.word, "pl_off": off.word, "stat_on": "ON", "stat_off": "OFF"}
+
+    def _args(self, does: Does) -> str:
+        evacuates = does.evacuating and self._thing.key.kind == "node" and self._thing.key.site not in self._around.pbs
+        return does.evacuating if evacuates and self._around.may.evacuate(self._thing) else does.args
 
     def _triggers(self, row: Entity) -> Iterator[tuple[str, Component]]:
         for kind in row.options:
@@ -250,7 +269,7 @@ class _Maker:
         if reach != "bridge":
             found.append({"t": self._topic("site_state"), "val_tpl": _SITE_ALIVE})
         node = self._ids.get("node")
-        if reach == "place" and node and self._thing.key.topic == "storage":
+        if node and ((reach, self._thing.key.topic) == ("place", "storage") or self._thing.key.topic in _ON_NODE):
             found.append({"t": self._topic("node"), "val_tpl": _ALIVE})
         if alive or (reach == "own" and not isinstance(self._thing.state, ClusterState)):
             found.append({"t": self._topic(self._thing.key.topic), "val_tpl": alive or _ALIVE})

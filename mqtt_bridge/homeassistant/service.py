@@ -15,7 +15,7 @@ from mqtt_bridge.homeassistant.thing import Key, Thing
 from mqtt_bridge.homeassistant.upkeep import Upkeep
 from mqtt_bridge.journal import Journal
 from mqtt_bridge.maintenance import Maintenance
-from mqtt_bridge.model import GuestState, HomeAssistantInfo, NodeState, StorageState
+from mqtt_bridge.model import Evacuation, GuestState, HomeAssistantInfo, NodeState, StorageState
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.permissions import Permissions
 from mqtt_bridge.settings import Settings, SiteSettings
@@ -27,7 +27,14 @@ LARGEST_PACKET = 256 * 1024  # bytes of what others may have put where we look f
 class HomeAssistant:
     """Make it before the first poll: it watches what is put retained. `run` it when we may publish."""
 
-    def __init__(self, pollers: Pollers, journal: Journal, maintenance: Maintenance, approvals: Approvals) -> None:
+    def __init__(
+        self,
+        pollers: Pollers,
+        journal: Journal,
+        maintenance: Maintenance,
+        approvals: Approvals,
+        evacuation: Callable[[str, str], Evacuation],
+    ) -> None:
         settings = pollers.settings
         self._pollers = pollers
         self._journal = journal
@@ -45,9 +52,11 @@ class HomeAssistant:
             full=settings.listen.live.storage_warning,
         )
         self._idle = chosen.idle()
-        self.discovery = Discovery(DiscoveryTopics(settings.homeassistant.prefix), around, self._complete)
+        self.discovery = Discovery(
+            DiscoveryTopics(settings.homeassistant.prefix), around, self._complete, self._awaited
+        )
         self.happenings = Happenings(names, self._published)
-        self._upkeep = Upkeep(pollers.retained, maintenance.active, approvals.pending, pollers.inventories)
+        self._upkeep = Upkeep(pollers.retained, maintenance.active, approvals.pending, pollers.inventories, evacuation)
         pollers.retained.watch(self.discovery.changed)
         pollers.retained.watch(self._upkeep.changed)
 
@@ -80,6 +89,9 @@ class HomeAssistant:
     def _granted(self, site: str) -> Permissions:
         inventory = self._pollers.inventories.get(site)
         return inventory.granted if inventory else {}
+
+    def _awaited(self, key: Key) -> bool:
+        return self._pollers.awaited(key.site, key.topic, key.ids)
 
     def _complete(self) -> set[str]:
         return {slug for slug, inventory in self._pollers.inventories.items() if inventory.complete}

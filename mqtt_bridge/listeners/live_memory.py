@@ -50,6 +50,8 @@ class Memory:
     def __init__(self, site: str) -> None:
         self.site = site
         self.first_start = True
+        self.well_at: dict[str, float] = {}  # what is read seldom, when it was last well; not kept over a restart
+        self.left_at = 0.0  # when an earlier run has written last
         self._shards: list[dict[int, str]] = [{} for _ in range(SHARDS)]
         self._facts: dict[str, str] = {}
         self._dirty: set[int] = set()
@@ -60,6 +62,7 @@ class Memory:
         text = await intake.cursor(self._site_cursor)
         self.first_start = text is None
         self._facts = _strings(text)
+        self.left_at = self.written_at
         for number, shard in enumerate(self._shards):
             written = None if text is None else await intake.cursor(self._cursor(number))
             shard.clear()

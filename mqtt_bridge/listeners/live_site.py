@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mqtt_bridge.intake import Intake, Report
-from mqtt_bridge.listeners import live_facts, live_words
+from mqtt_bridge.listeners import live_disks, live_facts, live_words
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.listeners.live_log import LogWatch
 from mqtt_bridge.listeners.live_memory import GuestKnown, Memory
@@ -20,6 +20,7 @@ from mqtt_bridge.proxmox.changes import (
     BackupsRead,
     Change,
     DatastoreChanged,
+    DiskRead,
     GuestChanged,
     GuestGone,
     NodeChanged,
@@ -28,6 +29,7 @@ from mqtt_bridge.proxmox.changes import (
     StorageChanged,
     TasksListed,
     Why,
+    ZfsPoolRead,
 )
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.task_book import seconds
@@ -178,6 +180,8 @@ class SiteWatch:
                 yield from live_facts.storage(memory, change, settings)
             case DatastoreChanged(new=store, at=at):
                 yield from live_facts.datastore(memory, store, self.inventory.site.name, at, settings)
+            case DiskRead() | ZfsPoolRead():
+                yield from live_disks.told(memory, change)
             case BackupsRead(guests=guests, covered=covered, at=at):
                 max_age = settings.backup_max_age
                 yield from live_facts.backups(memory, guests, at, covered=covered, max_age=max_age)

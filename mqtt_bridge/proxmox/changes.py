@@ -5,7 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from mqtt_bridge.model import DatastoreState, GuestState, GuestStatus, NodeState, StorageState, TaskInfo
+from mqtt_bridge.model import (
+    DatastoreState,
+    DiskState,
+    GuestState,
+    GuestStatus,
+    NodeState,
+    StorageState,
+    TaskInfo,
+    ZfsPoolState,
+)
 
 Reason = Literal["task", "restart", "lock", "migration", "node"]
 
@@ -78,6 +87,24 @@ class DatastoreChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskRead:
+    """A disk as its node tells it, at each reading; `missing`: the node has just ceased to list it."""
+
+    new: DiskState
+    missing: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ZfsPoolRead:
+    """The same of a ZFS pool."""
+
+    new: ZfsPoolState
+    missing: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class BackupsRead:
     """Coverage and last backups of all guests were read; they are in the guests' states."""
 
@@ -121,6 +148,8 @@ Change = (
     | QuorumChanged
     | StorageChanged
     | DatastoreChanged
+    | DiskRead
+    | ZfsPoolRead
     | BackupsRead
     | TasksListed
     | Snapshot

@@ -14,6 +14,7 @@ from mqtt_bridge.model import StorageState, utc
 from mqtt_bridge.proxmox import rows
 from mqtt_bridge.proxmox.changes import BackupsRead, NodeChanged
 from mqtt_bridge.proxmox.client import ProxmoxClient
+from mqtt_bridge.proxmox.disk_reader import DiskReader, Policy
 from mqtt_bridge.proxmox.guests import GuestDetails, GuestRecord
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.nodes import NodeRecord
@@ -50,13 +51,19 @@ class Details:
     """Fills in the details of one site's inventory until cancelled."""
 
     def __init__(
-        self, inventory: Inventory, budget: int, slow_interval: float, backup_max_age: float = 7 * 86400
+        self,
+        inventory: Inventory,
+        budget: int,
+        slow_interval: float,
+        backup_max_age: float = 7 * 86400,
+        disks: Policy = "ssd",
     ) -> None:
         self._inventory = inventory
         self._client: ProxmoxClient = inventory.client
         self._budget = Budget(budget)
         self._slow = slow_interval
         self._backup_max_age = backup_max_age
+        self._disks = DiskReader(inventory, self._get, disks, slow_interval)
         self._refused: dict[str, float] = {}
         self._backups_due = 0.0
         self._busy: set[object] = set()
@@ -141,6 +148,7 @@ class Details:
         change = self._inventory.nodes.publish(record)
         if change is not None:
             self._inventory.changes.tell(NodeChanged(change.old, change.new, time.time()))
+        await self._disks.read(record.name)
 
     async def _slow_facts(self, node: str) -> dict[str, Any]:
         updates = await self._get("nodes", node, "apt", "update") if self._allowed("Sys.Modify") else None

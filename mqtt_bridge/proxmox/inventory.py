@@ -10,6 +10,7 @@ from typing import Any
 from mqtt_bridge import errors
 from mqtt_bridge.model import GuestMetrics, GuestState, MissingPrivilege, NodeMetrics, TaskInfo
 from mqtt_bridge.proxmox import changes, permissions, rows
+from mqtt_bridge.proxmox.disks import DiskBook
 from mqtt_bridge.proxmox.guests import Change, GuestBook
 from mqtt_bridge.proxmox.leaving import Leaving
 from mqtt_bridge.proxmox.nodes import NodeBook
@@ -41,6 +42,7 @@ class Inventory:
         self.nodes = NodeBook(site.slug, sink, polling.metrics_max_age)
         self.guests = GuestBook(site.slug, sink, polling.metrics_max_age)
         self.storages = StorageBook(site.slug, sink)
+        self.disks = DiskBook(site.slug, sink)
         self.tasks = TaskBook(site.slug, sink)
         self.missing: tuple[MissingPrivilege, ...] = ()
         self.ha: Sequence[rows.Row] | None = None
@@ -167,6 +169,8 @@ class Inventory:
             self.stops.forget(gone.last.vmid)
             self.changes.tell(gone)
         await self._leaving.nodes(node_names)
+        self.disks.look(self.nodes.online())
+        self.nodes.hurry_those_away()
         await self._leaving.storages(storage_ids, self._granted)
         self._publish_whole(members, now)
         self._known = True
@@ -184,6 +188,11 @@ class Inventory:
             complete=self.complete,
             at=now,
         )
+
+    def awaited(self, kind: str, ids: Mapping[str, str]) -> bool:
+        """Whether a thing that is not known may still turn up, though the site was seen completely: a disk or pool."""
+        node = ids.get("node", "")
+        return kind in ("disk", "zpool") and node in self.nodes.records and self.disks.awaited(kind, node)
 
     def guest_states(self) -> tuple[GuestState, ...]:
         """All guests as they are published."""
@@ -249,6 +258,8 @@ class Inventory:
             nodes=self.nodes.records,
             guests=self.guests.records,
             storages=self.storages.states,
+            disks=self.disks.disks.states,
+            zpools=self.disks.zpools.states,
         )
 
     # --- tasks ------------------------------------------------------------------------------------------------------

@@ -75,6 +75,13 @@ class NodeBook:
         self._sink.put("node", new, site=self.site, node=record.name)
         return NodeChange(old, new)
 
+    def hurry_those_away(self) -> None:
+        """Their details are read at once when they are back."""
+        online = self.online()
+        for record in self:
+            if not online[record.name]:
+                record.details_due = 0.0
+
     def mark_unavailable(self, name: str) -> None:
         """Its data is not to be trusted any more."""
         record = self.records[name]

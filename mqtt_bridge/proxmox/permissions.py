@@ -19,6 +19,13 @@ class Need:
     path: str
     privilege: str
     core: bool = True
+    exact: bool = False  # at `path` itself: on something below it, it is no use
+
+    def met(self, permissions: "Permissions") -> bool:
+        """Whether the token has it."""
+        if self.exact:
+            return holds(permissions, self.path, self.privilege)
+        return anywhere(permissions, self.path, self.privilege)
 
 
 PVE_NEEDS = (
@@ -29,6 +36,7 @@ PVE_NEEDS = (
     Need("last backups read from storages", "/vms", "VM.Backup", core=False),
     Need("pending updates", "/nodes", "Sys.Modify", core=False),
     Need("addresses from the guest agent", "/vms", "VM.GuestAgent.Audit", core=False),
+    Need("physical disks and ZFS pools", "/", "Sys.Audit", core=False, exact=True),
 )
 PBS_NEEDS = (
     Need("datastores", "/datastore", "Datastore.Audit"),
@@ -68,11 +76,11 @@ def missing(permissions: Permissions, site: str, endpoint: Endpoint) -> tuple[Mi
             cure=grant_lines(endpoint.kind, need.path, need.privilege, endpoint.user, endpoint.token_name),
         )
         for need in (PVE_NEEDS if endpoint.kind == "pve" else PBS_NEEDS)
-        if not anywhere(permissions, need.path, need.privilege)
+        if not need.met(permissions)
     )
 
 
 def core_missing(permissions: Permissions, endpoint: Endpoint) -> tuple[Need, ...]:
     """Those of the missing that make the site's data incomplete."""
     needs = PVE_NEEDS if endpoint.kind == "pve" else PBS_NEEDS
-    return tuple(n for n in needs if n.core and not anywhere(permissions, n.path, n.privilege))
+    return tuple(n for n in needs if n.core and not n.met(permissions))

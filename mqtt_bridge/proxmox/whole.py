@@ -23,6 +23,8 @@ class ManifestKeeper:
         guests: Collection[int] = (),
         storages: Collection[str] = (),
         datastores: Collection[str] = (),
+        disks: Collection[str] = (),
+        zpools: Collection[str] = (),
     ) -> None:
         """After the states that it lists."""
         manifest = Manifest(
@@ -32,6 +34,8 @@ class ManifestKeeper:
             guests=tuple(sorted(guests)),
             storages=tuple(sorted(storages)),
             datastores=tuple(sorted(datastores)),
+            disks=tuple(sorted(disks)),
+            zpools=tuple(sorted(zpools)),
         )
         if manifest != self._last or not manifest.generation:
             self._last = manifest.model_copy(update={"generation": manifest.generation + 1})

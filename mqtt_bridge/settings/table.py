@@ -179,6 +179,15 @@ FIXED: tuple[Row, ...] = (
         into="api.poll_slow_interval",
     ),
     Row(
+        "DISK_SMART",
+        "API",
+        "Physical disks whose SMART figures are read: ssd leaves those alone that may sleep, since asking wakes them; "
+        "off reads no disks and ZFS pools at all.",
+        v.choice("off", "ssd", "all"),
+        "ssd",
+        into="api.disk_smart",
+    ),
+    Row(
         "MCP_ALLOW",
         "permission",
         "What MCP tools may do; each level includes those before it.",
@@ -255,6 +264,14 @@ FIXED: tuple[Row, ...] = (
         v.BOOLEAN,
         "false",
         into="permission.site_shutdown",
+    ),
+    Row(
+        "MAINTENANCE_EVACUATE",
+        "permission",
+        "Whether maintenance of a node may also migrate its running guests away (docs/commands.md).",
+        v.BOOLEAN,
+        "false",
+        into="permission.maintenance_evacuate",
     ),
     Row(
         "APPROVAL_REQUIRED",

@@ -81,6 +81,7 @@ class ApiSettings:
     poll_tasks_interval: float = 3
     poll_details_budget: int = 120  # calls per minute and site
     poll_slow_interval: float = 3600
+    disk_smart: Literal["off", "ssd", "all"] = "ssd"
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class PermissionSettings:
     protected_pools: frozenset[str] = frozenset()
     self_guests: frozenset[int] = frozenset()
     site_shutdown: bool = False
+    maintenance_evacuate: bool = False
     approval_required: frozenset[Level] = frozenset({"destroy", "exec"})
     image_url_allowlist: frozenset[str] = frozenset()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from . import catalog
@@ -11,6 +12,7 @@ from .push.loopback import NotLoopbackError
 
 if TYPE_CHECKING:
     from .lab import Lab
+    from .state import Node, Zpool
 
 _SSH = (
     "command 'set -o pipefail && pvesm export local-zfs:vm-{0}-disk-0 zfs - -with-snapshots 1 | /usr/bin/ssh -e none "
@@ -29,6 +31,19 @@ Device info:
 {model}, S/N:{serial}
 
 For details see host's SYSLOG.
+"""
+_ZED = """The number of I/O errors associated with a ZFS device exceeded
+acceptable levels. ZFS has marked the device as faulted.
+
+ impact: Fault tolerance of the pool may be compromised.
+    eid: 34
+  class: statechange
+  state: FAULTED
+   host: {host}
+   time: {time}
+  vpath: {device}1
+  vguid: 0x8C4A1B7E6D3F2A10
+   pool: {pool} (0x5E1D9B3C7A2F4860)
 """
 
 
@@ -76,6 +91,42 @@ def disk_fail(lab: Lab, args: list[str]) -> str:
     body = _SMARTD.format(host=node.name, device=disk.devpath, model=disk.model, serial=disk.serial)
     _mail(lab, node.name, f"SMART error (Health) detected on host: {node.name}", body)
     return f"SMART of {disk.devpath} on {node.name} says FAILED!"
+
+
+def disk_hot(lab: Lab, args: list[str]) -> str:
+    node, disk = find_disk(lab, args)
+    disk.temperature = 84
+    return f"{disk.devpath} on {node.name} has {disk.temperature} degrees"
+
+
+def disk_pull(lab: Lab, args: list[str]) -> str:
+    node, disk = find_disk(lab, args)
+    node.disks.remove(disk)
+    return f"{disk.devpath} is no longer in {node.name}"
+
+
+def _pool(lab: Lab, args: list[str]) -> tuple[Node, Zpool]:
+    node = find_node(lab, args[0])
+    for pool in node.zpools:
+        if args[1:] in ([], [pool.name]):
+            return node, pool
+    raise FaultError(f"no such ZFS pool in {args[0]}; there are {', '.join(one.name for one in node.zpools)}")
+
+
+def pool_degrade(lab: Lab, args: list[str]) -> str:
+    """Let zed find out at once: it mails root."""
+    node, pool = _pool(lab, args)
+    pool.health = "DEGRADED"
+    at = time.strftime("%Y-%m-%d %H:%M:%S+0000", time.gmtime(lab.world.now()))
+    body = _ZED.format(host=node.name, pool=pool.name, device=pool.device, time=at)
+    _mail(lab, node.name, f"ZFS device fault for pool {pool.name} on {node.name}", body)
+    return f"ZFS pool {pool.name} on {node.name} is degraded"
+
+
+def pool_repair(lab: Lab, args: list[str]) -> str:
+    node, pool = _pool(lab, args)
+    pool.health = "ONLINE"
+    return f"ZFS pool {pool.name} on {node.name} is well again"
 
 
 def syslog_to(lab: Lab, args: list[str]) -> str:

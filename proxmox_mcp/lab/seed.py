@@ -8,7 +8,7 @@ from . import build, catalog, rules
 from .access import Acl
 from .history import history
 from .pbs.seed import backup_server
-from .state import GIB, BackupJob, Disk, HaResource, Load, Node, Pool, Snapshot, Storage, Volume
+from .state import GIB, BackupJob, Disk, HaResource, Load, Node, Pool, Snapshot, Storage, Volume, Zpool
 from .world import ha_sid
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def _nodes(world: World) -> None:
             cpu_model=model,
             updates=catalog.PVE_UPDATES if index == 1 else (),
             disks=_disks(world, index),
+            zpools=[Zpool("tank", 3_985_729_650_688, 1_472_903_086_080, "/dev/sda")],
         )
         world.nodes[node.name] = node
         world.tasks.boot[node.name] = node.booted_at
@@ -70,6 +71,8 @@ def _disks(world: World, index: int) -> list[Disk]:
         serial = "".join(world.rng.choices("ABCDEFGHJKLMNPRSTUVWXYZ0123456789", k=14))
         disk = Disk(path, model, serial, size, kind, used, wear, power_on_hours=world.rng.randrange(2_000, 40_000))
         disk.temperature = world.rng.randrange(28, 45)
+        if index == 3 and kind == "ssd":  # noqa: PLR2004 - one node has a worn one
+            disk.wearout = 6
         found.append(disk)
     return found if index != 2 else found[:2]  # noqa: PLR2004 - one node has fewer disks
 

@@ -140,6 +140,18 @@ class Disk:
     health: str = "PASSED"
     temperature: int = 31
     power_on_hours: int = 12000
+    asked: int = 0
+    """How often smartctl was run on it: each time would have woken it."""
+
+
+@dataclass(slots=True)
+class Zpool:
+    name: str
+    size: int
+    alloc: int
+    device: str
+    health: str = "ONLINE"
+    frag: int = 4
 
 
 @dataclass(slots=True)
@@ -165,6 +177,7 @@ class Node:
     updates: tuple[tuple[str, str, str], ...] = ()
     """Package, old and new version."""
     disks: list[Disk] = field(default_factory=list)
+    zpools: list[Zpool] = field(default_factory=list)
     pids: int = 1000
     log_uid: int = 0
     fingerprint: str = ""

@@ -4,7 +4,17 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from mqtt_bridge.model import ClusterState, Model, NodeMetrics, NodeState, NodeStatus, StorageState, TaskInfo
+from mqtt_bridge.model import (
+    ClusterState,
+    DiskState,
+    Model,
+    NodeMetrics,
+    NodeState,
+    NodeStatus,
+    StorageState,
+    TaskInfo,
+    ZfsPoolState,
+)
 from proxmox_mcp.tools import words
 from proxmox_mcp.tools.base import Arguments, Call, Listed, Old, Page, SiteArgument, Tool, fresh, merged, paged
 from proxmox_mcp.view import Answer, View
@@ -177,6 +187,8 @@ class NodeAnswer(Answer):
     metrics: NodeMetrics | None = Field(default=None, description="null: none known, e.g. while it is offline")
     guests: tuple[GuestOnNode, ...] = ()
     storages: tuple[StorageState, ...] = Field(default=(), description="its own and the shared ones it can reach")
+    disks: tuple[DiskState, ...] = Field(default=(), description="physical ones; read every POLL_SLOW_INTERVAL")
+    zpools: tuple[ZfsPoolState, ...] = ()
     tasks: tuple[TaskInfo, ...] = Field(default=(), description="its latest, newest first, of the site's last 50")
 
     def text(self) -> str:
@@ -197,7 +209,28 @@ class NodeAnswer(Answer):
         guests = words.table(
             ("vmid", "name", "type", "status"), ((g.vmid, g.name, g.type, g.status) for g in self.guests)
         )
-        return words.answer(f"Node {s.node}: {s.status}, {len(self.guests)} guests", f"{body}\n{guests}", self)
+        tables = "\n".join(table for table in (guests, self._disks(), self._zpools()) if table)
+        return words.answer(f"Node {s.node}: {s.status}, {len(self.guests)} guests", f"{body}\n{tables}", self)
+
+    def _disks(self) -> str:
+        head = ("disk", "model", "type", "SMART", "wear", "temperature", "used by")
+        rows = (
+            (
+                d.dev,
+                d.model,
+                d.type,
+                {"asleep": "not asked: it may sleep", "privilege": "not allowed", None: d.health}[d.unread],
+                words.share(d.wear_pct),
+                None if d.temperature_c is None else f"{d.temperature_c:.0f} °C",
+                d.used_by,
+            )
+            for d in self.disks
+        )
+        return words.table(head, rows) if self.disks else ""
+
+    def _zpools(self) -> str:
+        rows = ((p.pool, p.health, words.share(p.used_pct), p.errors) for p in self.zpools)
+        return words.table(("ZFS pool", "health", "used", "errors"), rows) if self.zpools else ""
 
 
 async def get_node_status(call: Call, args: OneNode) -> NodeAnswer:
@@ -215,6 +248,8 @@ async def get_node_status(call: Call, args: OneNode) -> NodeAnswer:
             if g.state.node == name
         ),
         storages=tuple(s for s in view.storages(site) if s.node == name or name in s.nodes),
+        disks=tuple(d for d in view.disks(site) if d.node == name),
+        zpools=tuple(p for p in view.zpools(site) if p.node == name),
         tasks=tuple(t for t in view.tasks(site) if t.node == name)[:TASKS],
     )
 
@@ -242,7 +277,8 @@ TOOLS = (
     Tool(
         "get_node_status",
         "One node",
-        "Everything about one node: figures, versions, certificate, its guests, storages and latest tasks.",
+        "Everything about one node: figures, versions, certificate, its guests, storages, "
+        "physical disks (SMART, wear, temperature), ZFS pools and latest tasks.",
         "core",
         OneNode,
         NodeAnswer,

@@ -78,6 +78,8 @@ def facts(view: View, site: str, now: float) -> Facts:
         guests=tuple(g.state for g in view.guests(site)),
         storages=tuple(view.storages(site)),
         datastores=tuple(view.datastores(site)),
+        disks=tuple(view.disks(site)),
+        zpools=tuple(view.zpools(site)),
         tasks=tuple(view.tasks(site)) if isinstance(view.store.get(site, "tasks"), TaskList) else None,
         lock_seen={vmid: at for (where, vmid), (_, at) in view.store.locked_since.items() if where == site},
         stale=seen.stale,

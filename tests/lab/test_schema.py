@@ -96,7 +96,7 @@ async def ask(api: Client, kind: Kind, path: str) -> Any:
         "id": "backup-nightly",
         "snapname": "clean",
         "store": "main",
-        "name": path.split("/")[-2],
+        "name": "tank" if path.endswith("/zfs/{name}") else path.split("/")[-2],
     }
     if path.startswith("/cluster/metrics"):
         values["id"] = "influx"
