@@ -4,14 +4,14 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from mqtt_bridge import __version__, audit_events, ways_out
-from mqtt_bridge.actions import ACTIONS, Actions
+from mqtt_bridge.actions import ACTIONS, Actions, Standing
 from mqtt_bridge.approvals import witness
 from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.approvals.ballot import Ballot
@@ -24,6 +24,7 @@ from mqtt_bridge.claim import Claim, SiteTakenError, rival_in, yields_to
 from mqtt_bridge.commanding.carry import Carrier
 from mqtt_bridge.commanding.commands import Commands
 from mqtt_bridge.commanding.own_words import WORDS as OWN_WORDS
+from mqtt_bridge.commanding.shutdown_words import WORDS as SHUTDOWN_WORDS
 from mqtt_bridge.commanding.words import Vocabulary
 from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
@@ -39,9 +40,13 @@ from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
 from mqtt_bridge.notify import Notify
 from mqtt_bridge.notify_requests import NotifyRequests
 from mqtt_bridge.pollers import Pollers
+from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.pulse import Writer
+from mqtt_bridge.proxmox.urgent import UrgentApi
 from mqtt_bridge.settings import Settings
+from mqtt_bridge.site_shutdown.book import Book
+from mqtt_bridge.site_shutdown.service import STANDING, SiteShutdowns
 from mqtt_bridge.statedir import StateDir, broker_options
 from mqtt_bridge.topics import TABLE, Parsed
 
@@ -85,6 +90,7 @@ class Bridge:
         self._embedded_port = settings.mqtt.embedded_port if embedded_port is None else embedded_port
         self.notify: Notify | None = None
         self.commands: Commands | None = None
+        self.shutdowns: SiteShutdowns | None = None
         self.approvals = Approvals(settings.general.state_dir, settings.approval)
         self.evacuation = self._evacuating()
         self.office: Office | None = None
@@ -176,16 +182,17 @@ class Bridge:
         """What answers commands given in a chat."""
         return Chat(self.events.world, self._actions(), self.settings.permission.discord_allow)
 
-    def _actions(self) -> Actions:
+    def _actions(self, clients: Mapping[str, Api] | None = None, standing: Standing | None = None) -> Actions:
         """The one entry to what changes something."""
         audit = Audit(self.settings.general.state_dir)
         return Actions(
-            self.pollers.clients,
+            self.pollers.clients if clients is None else clients,
             self.settings.permission,
             audit,
             approvals=self.approvals,
             after=self.pollers.refresh,
             expecting=self.maintenance.expect,
+            standing=standing,
         )
 
     def _evacuating(self) -> Evacuation:
@@ -202,6 +209,18 @@ class Bridge:
             )
         )
 
+    def _shutting_down(self) -> SiteShutdowns:
+        """What shuts whole sites down, on an entry that has the operator's standing word for it and waits for none."""
+        settings, retained = self.settings, self.pollers.retained
+        clients = {slug: UrgentApi(client) for slug, client in self.pollers.clients.items()}
+        book = Book(self.events.journal, retained, lambda: retained.settled(self.broker))
+        sites = [site.slug for site in settings.sites if site.kind == "pve"]
+        audit = Audit(settings.general.state_dir)
+        standing = STANDING if settings.permission.site_shutdown else None
+        return SiteShutdowns(
+            self._actions(clients, standing), settings.permission, clients=clients, book=book, audit=audit, sites=sites
+        )
+
     async def _take_commands(self) -> None:
         """Over MQTT, until cancelled."""
         names, sites = self.pollers.retained.names, [s.slug for s in self.settings.sites]
@@ -213,8 +232,9 @@ class Bridge:
             self.approvals.use_command_id,
             self.settings.permission.mqtt_allow,
             evacuation=self.evacuation,
+            shutdowns=self.shutdowns,
         )
-        words = Vocabulary(ACTIONS.values(), OWN_WORDS)
+        words = Vocabulary(ACTIONS.values(), (*OWN_WORDS, *SHUTDOWN_WORDS))
         self.commands = Commands(words, carrier, names, self.writer.bridge, sites)
         await self.commands.run(self.options)
 
@@ -287,6 +307,9 @@ class Bridge:
             await asyncio.get_running_loop().create_future()
         await self._begin_notifying(self._stack)  # a standby tells nothing until it has taken over
         if self.settings.permission.mqtt_allow != "read":  # and not before the sites are ours
+            self.shutdowns = self._shutting_down()
+            if self.settings.permission.site_shutdown:
+                self.pollers.parts.start("site shutdown", self.shutdowns.run)
             self.pollers.parts.start("commands", self._take_commands)
         self.pollers.parts.start("evacuation", self.evacuation.run)
         self._listen_to_events()

@@ -25,6 +25,7 @@ from mqtt_bridge.severity import TRUSTS
 AHEAD = 3600.0  # seconds; no attempt is planned later than that, but by a clock that was wrong
 SEEN = 14 * 86400.0  # seconds that an event is remembered as decided on
 MORNING = 12 * 3600.0  # seconds after its time that the morning digest is still made up for
+_BACK = frozenset({"site.online", "node.online"})
 _BACKUPS = Event(id="", kind="backup.job.finished", title="", source="", timestamp="", site="")
 
 
@@ -63,6 +64,8 @@ class Decider:
     def _take(self, connection: sqlite3.Connection, event: Event, now: float) -> None:
         if event.kind in maintenance.KINDS and self._follows:
             maintenance.follow(connection, event, now)
+        if self._follows and (shutdown := silences.of_shutdown(event, now)):
+            silences.put(connection, shutdown)
         if silences.stops_all(event):
             set_value(connection, silences.of_node(event.site, event.node or ""), event.timestamp)
         backup_digest.note(connection, event)
@@ -138,6 +141,8 @@ class Decider:
             silences.add(connection, restart)
         elif event.kind == "node.online" and event.node and event.trust != "unauthenticated":
             silences.end(connection, silences.of_node(event.site, event.node), now)
+        if event.kind in _BACK and event.trust != "unauthenticated":
+            silences.come_back(connection, event.site, now)
 
     # --- words -------------------------------------------------------------------------------------------------------
 

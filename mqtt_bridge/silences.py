@@ -21,6 +21,10 @@ _DURATION = re.compile(r"(\d{1,6})\s*([smhdw]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 AUTOMATIC = "its restart was asked for"
 _RESTART = "restart-"
+_SHUTDOWN, _OWN = "shutdown-", "site.shutdown."
+_SHUT_DOWN = "the site was shut down"
+# Seconds from an event of a site's shutdown on, which says when it ends; what was under way still goes down afterwards.
+_SPARED = {f"{_OWN}started": 6 * 3600.0, f"{_OWN}done": 12 * 3600.0, f"{_OWN}aborted": 60.0, f"{_OWN}failed": 60.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Silence:
             return self.target.casefold() in tags_of(event)
         if self.scope == "guest":
             return str(event.guest) == self.target
+        if self.id.startswith(_SHUTDOWN) and event.kind.startswith(_OWN):
+            return False
         return self.scope == "site" or (event.node or "").casefold() == self.target.casefold()
 
     def __str__(self) -> str:
@@ -81,6 +87,21 @@ def restart(site: str, node: str, now: float, length: float = REBOOT, by: str = 
     return Silence(of_node(site, node), "node", site, node, now, now + length, AUTOMATIC, by[:100])
 
 
+def of_site(site: str) -> str:
+    """The id of that."""
+    return f"{_SHUTDOWN}{site}"
+
+
+def of_shutdown(event: Event, now: float) -> Silence | None:
+    """What a site's shutdown takes down is not told; one for each site. `back`: it is up again already."""
+    length = _SPARED.get(event.kind)
+    if length is None:
+        return None
+    length = min(length, REBOOT) if event.metadata.get("back") else length
+    reason = _SHUT_DOWN if event.kind == f"{_OWN}done" else "the site is being shut down"
+    return Silence(of_site(event.site), "site", event.site, "", now, now + length, reason, "SITE_SHUTDOWN")
+
+
 def stops_all(event: Event) -> bool:
     """Whether Proxmox stops all guests of a node, as it does itself (as root) before the node goes."""
     by_itself = event.trust == "api" and event.metadata.get("user") == "root@pam"
@@ -93,8 +114,8 @@ def of_node(site: str, node: str) -> str:
 
 
 def is_automatic(one: Silence) -> bool:
-    """Whether a restart brought it about."""
-    return one.id.startswith(_RESTART)
+    """Whether a restart or a shutdown brought it about."""
+    return one.id.startswith((_RESTART, _SHUTDOWN))
 
 
 # --- the database's thread -------------------------------------------------------------------------------------------
@@ -106,10 +127,22 @@ def add(connection: sqlite3.Connection, one: Silence) -> None:
     connection.execute(sql, astuple(one))
 
 
+def put(connection: sqlite3.Connection, one: Silence) -> None:
+    """Begin it, or give it this end."""
+    add(connection, one)
+    renew(connection, one.id, one)
+
+
 def renew(connection: sqlite3.Connection, identity: str, one: Silence) -> None:
     """Give it the end, reason and author of this one."""
     sql = "UPDATE silences SET until = ?, reason = ?, by = ? WHERE id = ?"
     connection.execute(sql, [one.until, one.reason, one.by, identity])
+
+
+def come_back(connection: sqlite3.Connection, site: str, now: float) -> None:
+    """A site that was shut down is there again: what is still away in a while is told."""
+    sql = "UPDATE silences SET until = min(until, ?) WHERE id = ? AND reason = ?"
+    connection.execute(sql, [now + REBOOT, of_site(site), _SHUT_DOWN])
 
 
 def active(connection: sqlite3.Connection, now: float) -> list[Silence]:

@@ -5,7 +5,7 @@ To add one: a row with a closed model of its arguments and a `plan` coroutine in
 from then on.
 """
 
-from mqtt_bridge.actions.perform import DEFAULT_TIMEOUT, Actions, After, Expecting
+from mqtt_bridge.actions.perform import DEFAULT_TIMEOUT, Actions, After, Expecting, Standing
 from mqtt_bridge.actions.plan import Outcome, Plan, Seen, Step
 from mqtt_bridge.actions.result import ActionResult, ApprovalNeeded, PlannedCall
 from mqtt_bridge.actions.row import Action, ActionError, Args, NoArgs, Privilege
@@ -31,6 +31,7 @@ __all__ = [
     "PlannedCall",
     "Privilege",
     "Seen",
+    "Standing",
     "Step",
     "find",
     "visible",

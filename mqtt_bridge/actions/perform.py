@@ -8,7 +8,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 from uuid import uuid4
@@ -57,11 +57,20 @@ Expecting = Callable[[str, str, str], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Actions that need no person's approval any more, since a setting gave it: SITE_SHUTDOWN alone does."""
+
+    actions: frozenset[str]
+    grant: Grant
+
+
 class Actions:
     """The one way to change something in Proxmox.
 
     `clients` may be filled later. `after` gets site and VMID or node once something changed, `expecting` a site, a node
-    that goes down, and why. `me`: this machine, unless a test says otherwise.
+    that goes down, and why. `me`: this machine, unless a test says otherwise. `standing`: what the operator's settings
+    have approved once and for all, for whoever is handed this object.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class Actions:
         after: After | None = None,
         expecting: Expecting | None = None,
         me: Identity | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self._clients = clients
         self._permission = permission
@@ -82,6 +92,7 @@ class Actions:
         self._after = after
         self._expecting = expecting
         self._me = me
+        self._standing = standing
         self._vmids = Vmids()
 
     @cached_property
@@ -119,7 +130,9 @@ class Actions:
             raise refusal.error()
         if nothing := await _checked(plan, record):
             return result(plan, ok=True, changed=False, status="done", message=nothing, state_after=plan.state)
-        if why := self._why_ask(principal, plan):
+        if self._standing and plan.row.name in self._standing.actions:
+            record.approved(self._standing.grant)
+        elif why := self._why_ask(principal, plan):
             again = functools.partial(self._plan, order, plan.chosen)
             asking = Asking(self._approvals, principal, approval, ask, reason, again)
             grant = await _granted(asking, plan, why, record)
@@ -128,13 +141,17 @@ class Actions:
             record.approved(grant)
         return await self._done(order, plan, principal, record, timeout, wait=wait, on_progress=on_progress)
 
+    def reading(self) -> Reading:
+        """What a plan of several actions is made of."""
+        return Reading(self._clients, self._own, self._vmids)
+
     async def _plan(self, order: "_Order", chosen: Mapping[str, Any]) -> Plan:
         if not isinstance(order.target, REFS[order.row.target]):
             raise ActionError(
                 f"{order.row.title} ({order.row.name}) is for a {order.row.target}.",
                 cure=f"Name the {order.row.target}.",
             )
-        reading = Reading(self._clients, self._own, self._vmids, chosen)
+        reading = replace(self.reading(), chosen=chosen)
         return await order.row.plan(reading, order.target, order.row.arguments(order.args))
 
     async def _chosen(self, approval: str | None, principal: Principal) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from mqtt_bridge.actions import ActionError, ActionResult
 from mqtt_bridge.audit import Audit, AuditError
-from mqtt_bridge.commanding import own_words
+from mqtt_bridge.commanding import own_words, shutdown_words
 from mqtt_bridge.commanding.order import Order
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.errors import BridgeError, PolicyError, ProxmoxError, UnknownTargetError
@@ -23,6 +23,7 @@ from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.tasks import OnProgress, TaskProgress
 from mqtt_bridge.redact import redact
 from mqtt_bridge.settings import Level
+from mqtt_bridge.site_shutdown.service import SiteShutdowns
 from mqtt_bridge.targets import Ref
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Carrier:
     level: Level
     tell: Tell
     evacuation: Evacuation | None = None
+    shutdowns: SiteShutdowns | None = None
 
     async def do(self, order: Order) -> dict[str, Any]:
         """The result's fields; raises nothing but a cancellation."""
@@ -111,6 +113,8 @@ class Carrier:
         order.begun = True
         if own_words.is_own(order):
             return await own_words.do(own_words.Hands(self.maintenance, self.evacuation), order)
+        if shutdown_words.is_mine(order):
+            return await shutdown_words.do(self.shutdowns, order, WHO, self.level)
         asked = order.asked
         if asked.progress:
             self.tell(order, {"status": "accepted", "message": "It is taken on; what comes of it follows."})

@@ -24,6 +24,7 @@ from mqtt_bridge.commanding.lanes import Lanes
 from mqtt_bridge.commanding.order import KINDS, Answer, Order, Place
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.commanding.request import Asked, read
+from mqtt_bridge.commanding.shutdown_words import urgent
 from mqtt_bridge.commanding.words import Vocabulary, Word
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.model import CommandResult, utc
@@ -50,7 +51,7 @@ class Commands:
         self._bridge = bridge
         self._sites = tuple(sites)
         self._carrier = carrier(self._tell)
-        self._lanes: Lanes[Order] = Lanes(self._do)
+        self._lanes: Lanes[Order] = Lanes(self._do, urgent=urgent)
         self._answers: deque[Answer] = deque()
         self._wake = asyncio.Event()
         self._bus: Broker | None = None
@@ -58,7 +59,7 @@ class Commands:
 
     async def run(self, options: BrokerOptions) -> None:
         """Until cancelled; then what was not seen to its end is told as that."""
-        self._lanes = Lanes(self._do)
+        self._lanes = Lanes(self._do, urgent=urgent)
         async with Broker(options, self.take, role="commands", max_packet=LARGEST_PACKET) as bus:
             self._bus = bus
             try:

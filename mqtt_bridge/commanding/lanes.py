@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import nullcontext
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,7 +14,10 @@ IN_A_LANE = 10
 
 
 class Lanes(Generic[T]):
-    """`serve` it. `do` must answer for every item by itself: what it raises ends everything."""
+    """`serve` it. `do` must answer for every item by itself: what it raises ends everything.
+
+    What is `urgent` waits for its own lane alone, not for others.
+    """
 
     def __init__(
         self,
@@ -22,8 +26,10 @@ class Lanes(Generic[T]):
         at_once: int = AT_ONCE,
         waiting: int = WAITING,
         lane: int = IN_A_LANE,
+        urgent: Callable[[T], bool] = lambda _: False,
     ) -> None:
         self._do = do
+        self._urgent = urgent
         self._limits = (waiting, lane)
         self._free = asyncio.Semaphore(at_once)
         self._lanes: dict[Hashable, deque[T]] = {}
@@ -65,7 +71,7 @@ class Lanes(Generic[T]):
     async def _drive(self, key: Hashable) -> None:
         lane = self._lanes[key]
         while lane:
-            async with self._free:
+            async with nullcontext() if self._urgent(lane[0]) else self._free:
                 await self._do(lane[0])
             lane.popleft()
         del self._lanes[key]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from mqtt_bridge.proxmox import segments as paths
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
-Purpose = Literal["poll", "tool"]
+Purpose = Literal["poll", "tool", "urgent"]  # urgent: as a tool's, and PROXMOX_RATE_LIMIT does not hold it up
 # Why there is no answer. busy: no thread was free; lost: the connection ended in the middle.
 Fault = Literal["", "busy", "connect", "timeout", "tls", "lost", "protocol"]
 

@@ -162,8 +162,8 @@ class ProxmoxClient:
         return answer.data
 
     async def _ask(self, ask: "_Ask") -> Answer:
-        """The retry layer: for tools' reads only, as long as the deadline leaves time."""
-        again = ask.method == "GET" and ask.purpose == "tool" and ask.host is None
+        """The retry layer: for tools' reads only (and urgent ones), as long as the deadline leaves time."""
+        again = ask.method == "GET" and ask.purpose != "poll" and ask.host is None
         rounds = max(1, self._api.retry_attempts) if again else 1
         for done in range(1, rounds):
             try:

@@ -1,0 +1,139 @@
+"""One stage of guests: each is asked to shut down, and looked at until it has, or until the stage's time is up."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from mqtt_bridge.errors import ProxmoxError
+from mqtt_bridge.site_shutdown.around import Around, Refused
+from mqtt_bridge.site_shutdown.progress import Stage
+from mqtt_bridge.targets import GuestRef
+
+PACE = 1.0  # seconds between two looks
+AGAIN = 10.0  # seconds until a guest whose shutdown was refused is asked again
+BATCH = 16  # guests asked side by side, between two notes of how far it is
+FORCED = 30.0  # seconds in which a stop must be seen
+MARGIN = 3  # seconds that Proxmox's own patience ends before ours: its task holds the guest's lock until then
+
+
+class GuestStage:
+    """`run` it; it can be left at any point and run anew."""
+
+    def __init__(self, around: Around, stage: Stage) -> None:
+        self._around = around
+        self._stage = stage
+        self._tried: dict[int, float] = {}
+        self._forbidden: set[int] = set()
+        self._paused = set(around.progress.paused)
+        self._silent = False
+        self._places: dict[int, str] = {}
+        self._why: dict[int, str] = {}
+
+    async def run(self) -> None:
+        """Raises Aborted, AuditError."""
+        around, timeout = self._around, self._around.progress.wanted.stage_timeout
+        end = around.progress.since + timeout
+        while left := await self._look():
+            if time.time() >= end or (self._forbidden | self._paused).issuperset(left):
+                break
+            await self._ask(self._askable(left), int(end - time.time()))
+            await around.pause(PACE)
+        if left and around.progress.wanted.force:
+            left = await self._force(left)
+        if left:
+            late = {vmid: self._places.get(vmid, "") for vmid in left}
+            known = around.progress
+            await around.keep(late={**known.late, **late}, why={**known.why, **self._why})
+
+    def _askable(self, left: Sequence[int]) -> Sequence[int]:
+        progress, now = self._around.progress, time.monotonic()
+        never = {*progress.asked, *self._forbidden, *self._paused}
+        return [v for v in left if v not in never and now - self._tried.get(v, -AGAIN) >= AGAIN]
+
+    async def _look(self) -> tuple[int, ...]:
+        """Those that are not down; what was seen is noted."""
+        around, mine = self._around, self._stage.vmids
+        try:
+            seen = await around.states(mine) if mine else {}
+        except ProxmoxError as error:
+            self._silent = True
+            await around.say(f"Stage {self._stage.name}: Proxmox does not answer, and is asked again. {error.message}")
+            return self._not_in(around.progress.down)
+        self._places |= {vmid: node for vmid, (node, _) in seen.items()}
+        down = set(around.progress.down) | set(self._gone(seen))
+        left = self._not_in(down)
+        if self._silent or len(down) > len(around.progress.down):
+            self._silent = False
+            named = f"; still up: {_few(around.progress.label(vmid) for vmid in left)}" if left else ""
+            message = f"Stage {self._stage.name}: {len(mine) - len(left)} of {len(mine)} guests are down{named}."
+            await around.keep(down=tuple(v for v in around.progress.vmids if v in down), message=message)
+        return left
+
+    def _not_in(self, down: Sequence[int] | set[int]) -> tuple[int, ...]:
+        gone = set(down)
+        return tuple(vmid for vmid in self._stage.vmids if vmid not in gone)
+
+    def _gone(self, seen: Mapping[int, tuple[str, str]]) -> Iterator[int]:
+        """What stands still, or does not exist any more."""
+        return (v for v in self._stage.vmids if v not in seen or seen[v][1] == "stopped")
+
+    async def _ask(self, vmids: Sequence[int], seconds: int) -> None:
+        """Those of `asking` may be asked twice, after a crash in between: better than never."""
+        around = self._around
+        for start in range(0, len(vmids), BATCH):
+            batch = tuple(vmids[start : start + BATCH])
+            around.check()
+            await around.keep(asking=batch)
+            calls = [self._shut_down(vmid, seconds) for vmid in batch]
+            answers = dict(zip(batch, await asyncio.gather(*calls, return_exceptions=True), strict=True))
+            taken = tuple(vmid for vmid, answer in answers.items() if answer is None)
+            self._note(answers)
+            await around.keep(asking=(), asked=(*around.progress.asked, *taken))
+            _raised(answers.values())
+
+    async def _shut_down(self, vmid: int, seconds: int) -> Refused | None:
+        patience = max(1, seconds - MARGIN)
+        return await self._around.call("guest.shutdown", self._ref(vmid), timeout=patience)
+
+    def _note(self, answers: Mapping[int, Refused | BaseException | None]) -> None:
+        now = time.monotonic()
+        for vmid, answer in answers.items():
+            if isinstance(answer, Refused):
+                self._tried[vmid] = now
+                self._why[vmid] = answer.why[:300]
+                if answer.for_good:
+                    self._forbidden.add(vmid)
+
+    async def _force(self, left: tuple[int, ...]) -> tuple[int, ...]:
+        """What has not shut down in time is stopped."""
+        around = self._around
+        until = time.monotonic() + FORCED
+        await around.say(f"Stage {self._stage.name}: {_few(map(around.progress.label, left))} is stopped.")
+        stopped: set[int] = set()
+        while left and time.monotonic() < until:
+            wanted = [vmid for vmid in left if vmid not in stopped and vmid not in self._forbidden]
+            calls = [around.call("guest.stop", self._ref(vmid)) for vmid in wanted[:BATCH]]
+            answers = dict(zip(wanted, await asyncio.gather(*calls, return_exceptions=True), strict=False))
+            self._note(answers)
+            _raised(answers.values())
+            stopped |= {vmid for vmid, answer in answers.items() if answer is None}
+            await around.keep(forced=tuple(sorted({*around.progress.forced, *stopped})))
+            await around.pause(PACE)
+            left = await self._look()
+            if self._forbidden.issuperset(left):
+                break
+        return left
+
+    def _ref(self, vmid: int) -> GuestRef:
+        return GuestRef(vmid, self._around.progress.site)
+
+
+def _raised(answers: Iterable[Refused | BaseException | None]) -> None:
+    """What one of the calls raised, after the others are noted."""
+    if error := next((answer for answer in answers if isinstance(answer, BaseException)), None):
+        raise error
+
+
+def _few(names: Iterable[str], most: int = 10) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

@@ -1,0 +1,52 @@
+"""What is asked for with `shutdown`, checked."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from mqtt_bridge.errors import BridgeError
+from mqtt_bridge.model import Model
+
+MOST = 20  # stages
+_TAG = re.compile(r"[a-z0-9_][a-z0-9_+.-]{0,63}")
+RESERVED = frozenset({"others", "nodes"})  # stages that are there by themselves
+
+
+class ShutdownError(BridgeError):
+    """It cannot be begun or aborted; nothing was sent."""
+
+
+def _tag(text: str) -> str:
+    tag = text.strip().lower()
+    if not _TAG.fullmatch(tag):
+        raise ValueError("it must be a tag as Proxmox has them")
+    if tag in RESERVED:
+        raise ValueError(f"{tag} is a stage that is there by itself")
+    return tag
+
+
+class Wanted(Model):
+    """`stages` are tags, in their order; `stage_timeout` is in seconds, for each stage and each group of nodes."""
+
+    stages: Annotated[tuple[Annotated[StrictStr, AfterValidator(_tag)], ...], Field(max_length=MOST)] = ()
+    stage_timeout: Annotated[StrictInt, Field(ge=1, le=7200)] = 300
+    nodes: StrictBool = True
+    force: StrictBool = False
+
+
+def wanted(args: Mapping[str, Any]) -> Wanted:
+    """Raises ShutdownError with the first thing that is wrong."""
+    takes = f"It takes: {', '.join(Wanted.model_fields)}."
+    if unknown := [name for name in args if name not in Wanted.model_fields]:
+        raise ShutdownError(f"args.{ascii(unknown[0][:64])[1:-1]}: no such argument.", cure=takes)
+    try:
+        found = Wanted.model_validate(dict(args))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ShutdownError(f"args.{name}: {first['msg'].removeprefix('Value error, ')}.", cure=takes) from None
+    if len(set(found.stages)) < len(found.stages):
+        raise ShutdownError("args.stages: a tag is there twice.", cure="Each stage has a tag of its own.")
+    return found
