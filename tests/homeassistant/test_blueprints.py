@@ -84,7 +84,8 @@ def test_the_head(blueprint: Blueprint) -> None:
     head, path = blueprint.head, blueprint.path
     assert set(head) == HEAD
     assert head["name"].startswith("Proxmox: ")
-    assert "\n\n" in head["description"]
+    for part in head["description"].strip().split("\n\n"):
+        assert all(re.match(r"[-*\d]", line) for line in part.splitlines()[1:]), f"the UI breaks lines there: {part}"
     assert head["domain"] == path.parent.parent.name
     assert head["author"] == path.parent.name.replace("_", "-") == "proxmox-mcp"
     assert head["source_url"] == f"{ADDRESS}/{path.relative_to(FOLDER)}"
