@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mqtt_bridge.actions import ACTIONS, ActionResult
+from mqtt_bridge.actions import ACTIONS, ActionError, ActionResult
 from mqtt_bridge.errors import BridgeError, PolicyError, ProxmoxError, UnknownTargetError, UnreachableError
 from mqtt_bridge.evacuation.book import Book, Key, Record, Waiting
 from mqtt_bridge.evacuation.moving import Around, Move, Moves
@@ -88,7 +88,7 @@ class Evacuation:
         moves, stay = [], []
         taken: dict[str, int] = {}
         for guest in (await self._moves.look(record)).here:
-            found = await self._moves.choose(record, guest, await self._moves.look(record, taken))
+            found = await self._moves.would(record, guest, await self._moves.look(record, taken))
             if isinstance(found, Move):
                 taken[found.target] = taken.get(found.target, 0) + guest.memory
                 moves.append({"vmid": guest.vmid, "name": guest.name, "target": found.target})
@@ -163,13 +163,23 @@ class Evacuation:
         if isinstance(found, str):
             self._leave(record, guest, found)
             return
-        self._note(record, f"{guest.label} goes to {found.target}.")
-        try:
-            result = await self._moves.migrate(record, found)
-        except BridgeError as error:
+        error = await self._try(record, found)
+        if isinstance(error, ActionError) and (other := await self._moves.elsewhere(record, found)):
+            error = await self._try(record, other)
+        if error:
             self._failed(record, guest, error)
-        else:
-            self._took(record, found, result)
+
+    async def _try(self, record: Record, move: Move) -> BridgeError | None:
+        """Why it was not even begun."""
+        text = f"{move.guest.label} goes to {move.target}."
+        log.info("Evacuation of %s: %s", record.node, text)
+        self._note(record, text)
+        try:
+            result = await self._moves.migrate(record, move)
+        except BridgeError as error:
+            return error
+        self._took(record, move, result)
+        return None
 
     def _failed(self, record: Record, guest: Guest, error: BridgeError) -> None:
         """No answer says nothing of the guest: it is tried again, a few times."""

@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mqtt_bridge.actions import ActionResult
+from mqtt_bridge.actions import ACTIONS, ActionError, ActionResult
 from mqtt_bridge.approvals.types import Approval
-from mqtt_bridge.errors import BridgeError, ProxmoxError
+from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.evacuation.book import Record
 from mqtt_bridge.evacuation.places import Guest, Look, fit, look
-from mqtt_bridge.policy import Principal
+from mqtt_bridge.policy import Principal, judge
 from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.silences import Silence
-from mqtt_bridge.targets import GuestRef, Ref
+from mqtt_bridge.targets import GuestRef, NodeTarget, Ref, Touched
 
 LAG = 60.0  # seconds that a node's figures may not show yet what came to it
 LONGEST = 4 * 3600.0  # seconds that one migration may take: local disks are copied
@@ -54,11 +55,12 @@ class Around:
 
 @dataclass(frozen=True)
 class Move:
-    """A guest and the node that it is to go to; `approval` is one that a person was asked for before."""
+    """A guest and the node that it is to go to; `others` fit too. `approval`: one that was asked for before."""
 
     guest: Guest
     target: str
     approval: str | None = None
+    others: tuple[str, ...] = ()
 
 
 class Moves:
@@ -86,7 +88,7 @@ class Moves:
         self._promised.append((time.monotonic(), site, move.target, move.guest.memory))
 
     async def choose(self, record: Record, guest: Guest, now: Look) -> Move | str:
-        """Where it goes, or why it stays. What the policy refuses is tried all the same: the audit file has it."""
+        """Where it goes by storage, memory and allow-list, or why it stays."""
         path = ("nodes", record.node, guest.type, guest.vmid, "config")
         config = await self._around.clients[record.site].get(*path, purpose="poll")
         found = fit(guest, config, now, local_disks=record.local_disks)
@@ -95,18 +97,33 @@ class Moves:
         asked = record.waiting.get(guest.vmid)
         if asked and asked.target in found.places:
             return Move(guest, asked.target, asked.approval)
-        for place in found.places:
-            if await self._would(record, Move(guest, place)):
-                return Move(guest, place)
-        return Move(guest, found.places[0])
+        first, *others = sorted(found.places, key=lambda place: not self._listed(record.site, place))
+        return Move(guest, first, others=tuple(others))
 
-    async def _would(self, record: Record, move: Move) -> bool:
+    def _listed(self, site: str, node: str) -> bool:
+        """Whether the policy lets guests go there; what it says of the guest itself is heard when it is tried."""
+        place = Touched(NodeTarget(site, node, online=True), "read")
+        return judge(self._around.permission, self.who, ACTIONS["guest.migrate"], [place]) is None
+
+    async def elsewhere(self, record: Record, move: Move) -> Move | None:
+        """Another place, after Proxmox has said that the guest cannot go there: by dry runs, which nothing records."""
+        for place in move.others:
+            other = Move(move.guest, place)
+            with suppress(ActionError, PolicyError):
+                if (await self.migrate(record, other, dry_run=True)).ok:
+                    return other
+        return None
+
+    async def would(self, record: Record, guest: Guest, now: Look) -> Move | str:
+        """As `choose` and `elsewhere` would have it in the end; nothing is sent."""
+        first = await self.choose(record, guest, now)
+        if isinstance(first, str):
+            return first
         try:
-            return (await self.migrate(record, move, dry_run=True)).ok
-        except ProxmoxError:
-            raise
-        except BridgeError:
-            return False
+            said = await self.migrate(record, first, dry_run=True)
+        except (ActionError, PolicyError) as error:
+            return str(error)
+        return first if said.ok else await self.elsewhere(record, first) or said.message
 
     async def migrate(self, record: Record, move: Move, *, dry_run: bool = False) -> ActionResult:
         """Raises what `perform` does."""
