@@ -1,6 +1,7 @@
 """`mqtt-bridge --only notify`: bridge and notifiers as two processes on one broker, a real HTTP service at the end."""
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def kinds(receiver: Receiver) -> list[tuple[str, int | None]]:
     return [(asked.json["kind"], asked.json.get("guest")) for asked in receiver.asked]
 
 
+async def settled(env: dict[str, str], folder: Path) -> None:
+    """The answer to each delivery is in the journal: what a kill interrupts before that is told again."""
+    async with asyncio.timeout(60):
+        while True:
+            told = await asyncio.to_thread(run, "mqtt-bridge", "deliveries", "--json", env=env, cwd=folder)
+            rows = [json.loads(line) for line in told.stdout.splitlines()]
+            if rows and all(row["state"] == "sent" for row in rows):
+                return
+            await asyncio.sleep(0.1)
+
+
 async def test_it_tells_what_the_bridge_publishes_and_catches_up_after_its_own_death(
     broker_env: Env, lab: Lab, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
@@ -50,11 +62,11 @@ async def test_it_tells_what_the_bridge_publishes_and_catches_up_after_its_own_d
         lab.fault("guest-crash", first)
         await until(lambda: any(guest == first for _, guest in kinds(receiver)), why=lambda: kinds(receiver))
         assert sum(guest == first for _, guest in kinds(receiver)) == 1
+        await settled(settings(mosquitto, receiver, tmp_path / "own"), tmp_path)
         await notify.kill()
         await until(lambda: tree.json("bridge/main-notify/state") == "offline")
         lab.fault("guest-crash", second)
         await until(lambda: tree.status(second) == "stopped")
-        await asyncio.sleep(1)
         notify.start()
         await until(lambda: any(guest == second for _, guest in kinds(receiver)), why=lambda: kinds(receiver))
         assert sum(guest == first for _, guest in kinds(receiver)) == 1, "what was delivered is not repeated"
