@@ -278,9 +278,10 @@ class Discovery:
         has = self._has.get(identity, frozenset())
         thing = self.book.thing(key)
         config = build(thing, self._around, frozenset(name for name, _ in has)) if thing else None
-        if config is None or identity in self._clear:
-            return self._cleared(key, identity, again=config is not None)
-        self._left_out[key.kind] = self._left_out.get(key.kind, frozenset()) | config.left_out
+        if config is not None:
+            self._left_out[key.kind] = self._left_out.get(key.kind, frozenset()) | config.left_out
+        if config is None or not config.payload or identity in self._clear:
+            return self._cleared(key, identity, again=config is not None and bool(config.payload))
         kept = {name for name, _ in config.components}
         gone = {name: platform for name, platform in has if name not in kept}
         passing = {name: gone.pop(name) for name in self._passing(identity, gone)}

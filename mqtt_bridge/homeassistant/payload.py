@@ -56,7 +56,7 @@ class Around:
 
 @dataclass(frozen=True)
 class Config:
-    """`left_out`: entities that the token's privileges do not allow, with what is missing."""
+    """`left_out`: entities that the token's privileges do not allow, with what is missing; if all, no `payload`."""
 
     payload: bytes
     components: frozenset[tuple[str, str]]
@@ -83,7 +83,7 @@ def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> 
             continue
         components |= maker.components(row, enabled=enabled)
     if not components:
-        return None
+        return Config(b"", frozenset(), frozenset(left_out)) if left_out else None
     whole = {**maker.head(), "cmps": components}
     made = frozenset((key, str(one["p"])) for key, one in components.items())
     return Config(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode(), made, frozenset(left_out))
