@@ -1,6 +1,6 @@
 """Blueprints as people use them: imported by their address, made into automations, told on a phone, pressed there.
 
-async with automation(hass, "backup_failed", notify_devices=[phone.device_id]) as robot:
+async with automation(hass, "backup_failed", phones=[phone.device_id]) as robot:
     house.lab.fault("backup-fail", "100")
     ...
     push = await phone.push("web01")

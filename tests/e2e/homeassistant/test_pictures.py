@@ -1,6 +1,7 @@
 """Pictures of the blueprints' forms, as Home Assistant itself shows them in a real browser.
 
-HA_PICTURES=ha_blueprints/pictures make e2e-ha ARGS='-k pictures'      (HA_PICTURES_OF=ups_shutdown,approval: only these)
+HA_PICTURES=ha_blueprints/pictures make e2e-ha ARGS='-k pictures'
+HA_PICTURES_OF=ups_shutdown,approval: only these
 """
 
 import json
