@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mqtt_bridge.actions import ACTIONS
-from mqtt_bridge.commanding.own_words import WORDS
+from mqtt_bridge.commanding import own_words, shutdown_words
 from mqtt_bridge.commanding.words import Vocabulary
 from mqtt_bridge.homeassistant.guest_rows import EVENTS as GUEST_EVENTS
 from mqtt_bridge.homeassistant.node_rows import EVENTS as NODE_EVENTS
@@ -29,7 +29,7 @@ CLUSTER_EVENTS = next(row.options for row in CLUSTER_ROWS if row.key == "event")
 EVENTS = {*GUEST_EVENTS, *NODE_EVENTS, *CLUSTER_EVENTS}
 _TEMPLATE = re.compile(r"{{.*?}}")
 _EVENT = re.compile(r"event_type\b[^=!\[(]{0,40}(?:[=!]=\s*('\w+')|\bin\s*[\[(]([^\])]*))")
-_COMMAND = re.compile(r"'command':\s*'(\w+)'")
+_COMMAND = re.compile(r"'command':\s*'([\w.]+)'")
 
 
 class Input(str):
@@ -207,7 +207,7 @@ def test_only_event_types_that_there_are(blueprint: Blueprint) -> None:
 
 
 def test_only_commands_that_there_are(blueprint: Blueprint) -> None:
-    vocabulary = Vocabulary(ACTIONS.values(), WORDS)
+    vocabulary = Vocabulary(ACTIONS.values(), (*own_words.WORDS, *shutdown_words.WORDS))
     for one in blueprint.with_key("action", "mqtt.publish"):
         topic, payload = parsed(one["data"]["topic"]), one["data"]["payload"]
         if topic is None or not topic.kind.name.endswith("_command"):
