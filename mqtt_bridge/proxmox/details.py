@@ -138,7 +138,7 @@ class Details:
     # --- nodes ------------------------------------------------------------------------------------------------------
 
     async def _node(self, record: NodeRecord) -> None:
-        record.details_due = time.monotonic() + NODE_EVERY
+        record.details_due = time.monotonic() + min(NODE_EVERY, self._slow)
         status = await self._get("nodes", record.name, "status")
         if isinstance(status, Mapping):
             record.details, record.details_at = status, time.time()

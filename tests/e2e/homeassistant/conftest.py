@@ -17,7 +17,7 @@ FAST = {"POLL_INTERVAL": "0.5", "POLL_TASKS_INTERVAL": "0.3", "POLL_DETAILS_BUDG
 QUICK = LabOptions(
     seed=1, guests=12, speed=20, pvestatd_interval=0, rrd_timeout=1.5, auth_delay=0.05, dead_node_delay=0.05
 )
-DEVICES = 28  # registry.json has them
+DEVICES = 36  # registry.json has them
 
 
 @pytest.fixture(scope="session")
