@@ -184,3 +184,16 @@ def test_a_typing_error_is_told() -> None:
 def test_rows_have_keys_of_their_own() -> None:
     for rows in ROWS.values():
         assert len({row.key for row in rows}) == len(rows)
+
+
+def test_a_maintenance_evacuates_where_that_is_allowed() -> None:
+    on = {"maintenance_evacuate": True}
+    config = payload("node", **on)["cmps"]
+    assert '"evacuate":true' in config["maintenance"]["cmd_tpl"]
+    assert config["evacuation"]["ops"] == ["idle", "running", "done", "incomplete"]
+    assert '"evacuate":true' not in payload("cluster", **on)["cmps"]["maintenance"]["cmd_tpl"]
+    for name, more in (("node", {}), ("node", {**on, "mqtt_allow": "operate"}), ("pbs-host", on)):
+        config = payload(name, **more)["cmps"]
+        assert "evacuation" not in config
+        assert '"evacuate":true' not in config["maintenance"]["cmd_tpl"]
+    assert "evacuate" not in str(payload("node", **on, node_allowlist=frozenset({"pve9"})))

@@ -20,8 +20,9 @@ from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.topics import Topics
 
 PRIVILEGES = (
-    "VM.Audit", "VM.GuestAgent.Audit", "VM.PowerMgmt", "VM.Snapshot", "VM.Backup", "VM.Config.Disk", "Sys.Audit",
-    "Sys.Modify", "Sys.PowerMgmt", "Datastore.Audit", "Datastore.AllocateSpace", "Datastore.Verify", "Datastore.Modify",
+    "VM.Audit", "VM.GuestAgent.Audit", "VM.PowerMgmt", "VM.Snapshot", "VM.Backup", "VM.Migrate", "VM.Config.Disk",
+    "Sys.Audit", "Sys.Modify", "Sys.PowerMgmt", "Datastore.Audit", "Datastore.AllocateSpace", "Datastore.Verify",
+    "Datastore.Modify",
 )  # fmt: skip
 ALL: Mapping[str, Mapping[str, Any]] = {"/": dict.fromkeys(PRIVILEGES, 1)}
 AUDITOR: Mapping[str, Mapping[str, Any]] = {"/": {"VM.Audit": 1, "Sys.Audit": 1, "Datastore.Audit": 1}}
