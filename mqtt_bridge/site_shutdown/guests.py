@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mqtt_bridge.errors import ProxmoxError
+from mqtt_bridge.errors import ProxmoxError, UnknownTargetError
 from mqtt_bridge.site_shutdown.around import Around, Refused
 from mqtt_bridge.site_shutdown.progress import Stage
 from mqtt_bridge.targets import GuestRef
@@ -24,7 +24,7 @@ class GuestStage:
         self._stage = stage
         self._tried: dict[int, float] = {}
         self._forbidden: set[int] = set()
-        self._paused = set(around.progress.paused)
+        self._paused: set[int] = set()  # it cannot hear; `stop` can end it
         self._silent = False
         self._places: dict[int, str] = {}
         self._why: dict[int, str] = {}
@@ -93,7 +93,16 @@ class GuestStage:
 
     async def _shut_down(self, vmid: int, seconds: int) -> Refused | None:
         patience = max(1, seconds - MARGIN)
-        return await self._around.call("guest.shutdown", self._ref(vmid), timeout=patience)
+        answer = await self._around.call("guest.shutdown", self._ref(vmid), timeout=patience)
+        if answer is not None and not answer.for_good and await self._is_paused(vmid):
+            self._paused.add(vmid)
+        return answer
+
+    async def _is_paused(self, vmid: int) -> bool:
+        try:
+            return (await self._around.actions.reading().guest(self._ref(vmid))).state == "paused"
+        except (ProxmoxError, UnknownTargetError):
+            return False
 
     def _note(self, answers: Mapping[int, Refused | BaseException | None]) -> None:
         now = time.monotonic()

@@ -114,7 +114,7 @@ async def make(
             f"Nothing of site {site} may be shut down: {what}." if what else f"Nothing of site {site} runs."
         )
     managed = frozenset(int(row["vmid"]) for row in rows if row.get("hastate"))
-    notes = await _notes(reading, site, wanted, going=going, managed=managed, steps=steps)
+    notes = await _notes(reading, site, going=going, managed=managed, steps=steps)
     return SitePlan(site, stages, steps, tuple(sorted_out.left_out), notes, managed)
 
 
@@ -177,7 +177,6 @@ class _Sorting:
 async def _notes(
     reading: Reading,
     site: str,
-    wanted: Wanted,
     *,
     going: Sequence[GuestTarget],
     managed: frozenset[int],
@@ -185,10 +184,6 @@ async def _notes(
 ) -> tuple[str, ...]:
     """What whoever asks should know."""
     notes = []
-    paused = [guest.label for guest in going if guest.state == "paused"]
-    if paused:
-        then = "stopped" if wanted.force else "left to their nodes"
-        notes.append(f"Paused, so they cannot shut down and are {then}: {_few(paused)}.")
     if locked := [f"{guest.label} ({guest.lock})" for guest in going if guest.lock]:
         notes.append(f"Locked, so Proxmox refuses for as long as that lasts: {_few(locked)}.")
     if ha := [guest.label for guest in going if guest.vmid in managed]:

@@ -61,7 +61,6 @@ class Progress(Model):
     left_out: tuple[str, ...] = ()
     labels: dict[int, str] = Field(default_factory=dict)
     managed: tuple[int, ...] = ()
-    paused: tuple[int, ...] = ()
     started: float
     changed: float
     ended: float | None = None
@@ -149,7 +148,6 @@ def begin(plan: SitePlan, order: Order, wanted: Wanted) -> Progress:
         left_out=tuple(f"{one.what}: {one.why}" for one in plan.left_out),
         labels={guest.vmid: guest.label for guest in (*plan.guests, *(g for s in plan.nodes for g in s.own))},
         managed=tuple(sorted(plan.managed)),
-        paused=tuple(guest.vmid for guest in plan.guests if guest.state == "paused"),
         started=now,
         changed=now,
         since=now,

@@ -34,6 +34,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("guest-lock", ("VMID", "LOCK"), "a guest gets a lock (backup, snapshot, migrate, ...)", mishaps.guest_lock),
     Fault("guest-unlock", ("VMID",), "its lock is removed", mishaps.guest_unlock),
     Fault("guest-pause", ("VMID",), "a running VM is paused, as after an I/O error", mishaps.guest_pause),
+    Fault("guest-deaf", ("VMID",), "a guest ignores that it is to shut down; again: it hears it", mishaps.guest_deaf),
     Fault("guest-destroy", ("VMID",), "a guest is destroyed", mishaps.guest_destroy),
     Fault("guest-create", ("[qemu|lxc]",), "a new, stopped guest appears", mishaps.guest_create),
     Fault("guest-migrate", ("VMID", "NODE"), "a guest is on another node at once", mishaps.guest_migrate),

@@ -72,6 +72,12 @@ def agent_dead(lab: Lab, args: list[str]) -> str:
     return f"the agent of guest {guest.vmid} is {'dead' if guest.agent_dead else 'alive'}"
 
 
+def guest_deaf(lab: Lab, args: list[str]) -> str:
+    guest = find_guest(lab, args[0])
+    guest.deaf = not guest.deaf
+    return f"guest {guest.vmid} {'ignores' if guest.deaf else 'hears'} shutdowns"
+
+
 def guest_destroy(lab: Lab, args: list[str]) -> str:
     """Destroy with a task, as an admin would in the web interface."""
     guest = find_guest(lab, args[0])

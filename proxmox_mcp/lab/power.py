@@ -93,6 +93,11 @@ async def stop(world: World, guest: Guest, task: Task) -> None:
 async def shutdown(world: World, guest: Guest, task: Task) -> None:
     """Ask the guest's system; it takes a little longer than pulling the plug."""
     check_lock(guest)
+    until = world.now() + guest.patience
+    while guest.running and guest.deaf:
+        if world.now() >= until:
+            raise TaskError("VM quit/powerdown failed - got timeout")
+        await task.sleep(0.2)
     if guest.running:
         await task.sleep(1.8)
         turn_off(world, guest)

@@ -68,6 +68,10 @@ class Guest:
     snapshots: list[Snapshot] = field(default_factory=list)
     pending: dict[str, Any] = field(default_factory=dict)
     agent_dead: bool = False
+    deaf: bool = False
+    """It does not hear that it is to shut down."""
+    patience: float = 180.0
+    """Seconds that the shutdown under way waits for it."""
     report: Report | None = None
     """None until pvestatd has reported the guest for the first time."""
     report_tick: int = -1

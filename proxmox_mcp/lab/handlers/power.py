@@ -58,6 +58,8 @@ def _handler(action: Power) -> Handler:
         if call.params.get("todisk"):
             call.need(f"/vms/{call.vmid}", "VM.Config.Disk")
             step, kind = power.hibernate, "qmsuspend"
+        if guest is not None:
+            guest.patience = float(call.params.get("timeout", 180.0))
         if guest is not None and action.ha and power.ha_managed(call.world, call.vmid):
             return _through_ha(call, guest, action.ha)
         return call.start(kind, call.vmid, power.work(call.world, call.vmid, call.node.name, call.kind, step))
@@ -150,6 +152,8 @@ def node_command(call: Call) -> None:
 
     async def work(task: Task) -> None:
         running = [guest for guest in call.world.sorted_guests() if guest.node == node.name and guest.running]
+        for guest in running:
+            guest.patience = 180.0 / task.speed
         await _each(call.world, running, "shutdown", ROOT_SELF)(task)
         await task.sleep(1.0)
 
