@@ -22,6 +22,7 @@ TYPES: Mapping[str, str] = {
     "httpBearerAuth": "Bearer Auth",
     "openAiApi": "OpenAI",
     "discordBotApi": "Discord Bot",
+    "telegramApi": "Telegram",
     "smtp": "SMTP",
     "crypto": "Crypto",
 }
@@ -59,7 +60,7 @@ async def _apply(wanted: Plan, api: Api) -> int:
 
 
 def workflows(folder: Path) -> list[Workflow]:
-    """Those of a folder; the one for errors first, since the others name it."""
+    """Those of a folder; the one for errors first, since the others name it, and the agent before its channels."""
     paths = sorted(folder.glob("*.json"), key=lambda path: (path.name != ERRORS, path.name))
     if not paths:
         raise BridgeError(f"There are no workflows in {folder}.", cure="Name the folder n8n_workflows with --folder.")

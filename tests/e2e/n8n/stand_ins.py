@@ -1,4 +1,4 @@
-"""What n8n talks to beside us: a language model that says what it was told to, Discord, and a mail server."""
+"""What n8n talks to beside us: a language model that says what it was told to, and a mail server."""
 
 import asyncio
 import json
@@ -42,6 +42,7 @@ class Model:
     """
 
     steps: list[Step] = field(default_factory=list)
+    answers: dict[str, list[Step]] = field(default_factory=dict)  # instead of `steps`, by text in the last user message
     asked: list[dict[str, Any]] = field(default_factory=list)
     status: int = 200
 
@@ -63,7 +64,8 @@ class Model:
         messages = body["messages"]
         last = max((i for i, one in enumerate(messages) if one["role"] == "user"), default=0)
         turn = sum(one["role"] == "assistant" and bool(one.get("tool_calls")) for one in messages[last:])
-        step = self.steps[min(turn, len(self.steps) - 1)]
+        steps = next((v for k, v in self.answers.items() if k in json.dumps(messages[last])), self.steps)
+        step = steps[min(turn, len(steps) - 1)]
         names = [tool["function"]["name"] for tool in body.get("tools") or []]
         return await self._said(request, body, _message(step, names, turn))
 
@@ -102,34 +104,6 @@ def _message(step: Step, names: Sequence[str], turn: int) -> dict[str, Any]:
         "content": None,
         "tool_calls": [{"id": f"call_{turn}", "type": "function", "function": function}],
     }
-
-
-@dataclass
-class Discord:
-    """Takes messages for a channel. `links` are those of the buttons of the last one, by label."""
-
-    sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    refuse: bool = False
-
-    @property
-    def links(self) -> dict[str, str]:
-        rows = [row for row in self.sent[-1][1].get("components", ()) if row] if self.sent else []
-        return {button["label"]: button["url"] for row in rows for button in row["components"]}
-
-    @property
-    def text(self) -> str:
-        return json.dumps(self.sent, ensure_ascii=False)
-
-    async def answer(self, request: web.Request) -> web.Response:
-        if self.refuse or not request.headers.get("Authorization", "").startswith("Bot "):
-            return web.json_response({"message": "401: Unauthorized", "code": 0}, status=401)
-        self.sent.append((request.path, await request.json()))
-        return web.json_response({"id": str(len(self.sent)), "channel_id": "1"})
-
-    def app(self) -> web.Application:
-        app = web.Application()
-        app.router.add_post("/api/v10/channels/{channel}/messages", self.answer)
-        return app
 
 
 @asynccontextmanager

@@ -49,7 +49,7 @@ async def test_it_is_asked_in_discord_and_approved_with_a_proof(stage: Stage) ->
         assert stage.lab.requests.count("DELETE") == 0
         await decide(stage, link, "Approve")
         assert "Ann decided" in (await stage.told("Approved:"))["message"]
-        execution = await stage.ended(approvals)
+        execution = await stage.execution_with(approvals, "Publish the decision")
         assert execution.status == "success", execution
         (result,) = stage.said("result", given["id"])
         assert result["ok"], result
@@ -58,6 +58,46 @@ async def test_it_is_asked_in_discord_and_approved_with_a_proof(stage: Stage) ->
         assert isinstance(answer, dict), answer
         assert answer["status"] == "done", answer
         assert GUEST not in stage.lab.world.guests
+        await stage.until(lambda: len(stage.discord.deleted) == 1, "the question stays")
+
+
+async def elsewhere(stage: Stage, given: str) -> None:
+    """Somebody else rejects it, not by way of n8n; rejecting needs no proof."""
+    topic = f"proxmox/lab/approval/{given}/decision/bob"
+    await stage.tree.bus.publish(topic, b'{"decision": "reject"}', qos=1)
+    await stage.until(lambda: [one for one in stage.said("result", given) if one["by"] == "bob"])
+
+
+async def test_what_is_decided_elsewhere_is_taken_down_and_a_form_that_was_open_comes_too_late(stage: Stage) -> None:
+    async with stage.published(APPROVALS) as approvals:
+        given = await ask_to_delete(stage)
+        link = (await stage.asked("DELETE"))["Decide"]
+        await elsewhere(stage, given["id"])
+        await stage.until(lambda: stage.discord.deleted, "the question stays")
+        assert stage.discord.there == []
+        await decide(stage, link, "Approve")
+        assert "decided elsewhere" in (await stage.told("Too late:"))["message"]
+        execution = await stage.execution_with(approvals, "Read the decision")
+        assert execution.status == "success", execution
+        assert [one["by"] for one in stage.said("result", given["id"])] == ["bob"]
+        assert stage.lab.requests.count("DELETE") == 0
+
+
+async def test_the_bridge_refuses_what_comes_too_late_and_people_are_told(stage: Stage) -> None:
+    """The bot may not take its question down, so the form looks as good as ever."""
+    stage.discord.refuse_deleting = True
+    async with stage.published(APPROVALS):
+        given = await ask_to_delete(stage)
+        link = (await stage.asked("DELETE"))["Decide"]
+        await elsewhere(stage, given["id"])
+        await decide(stage, link, "Approve")
+        told = await stage.told("Not taken:")
+        assert told["severity"] == "warning"
+        assert "rejected" in told["message"]
+        refused = [one for one in stage.said("result", given["id"]) if one["by"] == "n8n"]
+        assert [one["ok"] for one in refused] == [False]
+        assert isinstance(await again(stage, given["id"]), str)
+        assert stage.lab.requests.count("DELETE") == 0
 
 
 async def test_a_name_that_is_not_on_the_list_decides_nothing(stage: Stage) -> None:
@@ -67,7 +107,7 @@ async def test_a_name_that_is_not_on_the_list_decides_nothing(stage: Stage) -> N
         given = await ask_to_delete(stage)
         await decide(stage, (await stage.asked("DELETE"))["Decide"], "Approve", "Mallory")
         assert "Mallory is none of those" in (await stage.told("Not decided:"))["message"]
-        assert (await stage.ended(approvals)).status == "success"
+        assert (await stage.execution_with(approvals, "Read the decision")).status == "success"
         assert stage.said("result", given["id"]) == []
         answer = await again(stage, given["id"])
         assert isinstance(answer, dict), answer
@@ -92,10 +132,11 @@ async def test_what_nobody_decides_is_withdrawn(ports: Ports, n8n: N8n, tmp_path
         await ask_to_delete(stage)
         link = (await stage.asked("DELETE"))["Decide"]
         await stage.told("Withdrawn:", 150)
-        execution = await stage.ended(approvals)
+        execution = await stage.execution_with(approvals, "Read the decision")
         assert execution.status == "success", execution
         status, answer = await stage.n8n.reach("GET", link)
         assert status != 200 or "Decision" not in str(answer)
+        await stage.until(lambda: stage.discord.deleted, "the question stays")
         assert stage.said("result") == [] or not [one for one in stage.said("result") if one.get("by") == "n8n"]
         assert GUEST in stage.lab.world.guests
 

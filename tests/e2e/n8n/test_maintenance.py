@@ -1,9 +1,12 @@
 """Maintenance of a node: planned, shown, moved, rebooted once approved, brought back; stopped by the first failure."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from aiohttp import ClientSession
 
 from tests.e2e.n8n.stage import Stage, workflow
 from tests.e2e.n8n.test_approvals import decide
@@ -12,37 +15,43 @@ MAINTENANCE, APPROVALS = "7-node-maintenance", "3-approvals"
 NODE = "pve3"
 
 
-async def send_form(stage: Stage, node: str = NODE, targets: str = "pve1, pve2", back: str = "yes") -> int:
+def form(stage: Stage) -> str:
     raw = workflow(MAINTENANCE, stage.ports)
     (trigger,) = (one for one in raw["nodes"] if one["type"].endswith("formTrigger"))
+    return f"/form/{trigger['webhookId']}"
+
+
+async def page_token(stage: Stage) -> str:
+    """What the form's page sends back as proof that whoever opened it was logged in to n8n."""
+    for _ in range(60):
+        status, page = await stage.n8n.reach("GET", form(stage))
+        if status != 404:
+            break
+        await asyncio.sleep(0.2)
+    found = re.search(r"const authToken = '([^']+)'", str(page))
+    assert found, (status, str(page)[:500])
+    return found[1]
+
+
+async def send_form(stage: Stage, token: str | None = None, targets: str = "pve1, pve2", back: str = "yes") -> int:
+    """As somebody does who is logged in, opens the form, and fills it in; or with this token."""
+    token = await page_token(stage) if token is None else token
     border = uuid.uuid4().hex
-    values = ("lab", node, targets, back)
+    values = ("lab", NODE, targets, back)
     parts = [
         f'--{border}\r\nContent-Disposition: form-data; name="field-{i}"\r\n\r\n{v}\r\n' for i, v in enumerate(values)
     ]
     body = ("".join(parts) + f"--{border}--\r\n").encode()
-    path = f"/form/{trigger['webhookId']}"
-    for _ in range(60):
-        kind = {"content-type": f"multipart/form-data; boundary={border}"}
-        status, _ = await stage.n8n.reach("POST", path, body, **kind)
-        if status != 404:
-            break
-        await asyncio.sleep(0.2)
+    headers = {"content-type": f"multipart/form-data; boundary={border}", "x-auth-token": token}
+    status, _ = await stage.n8n.reach("POST", form(stage), body, **headers)
     return status
 
 
 @asynccontextmanager
 async def opened(stage: Stage, *others: str) -> AsyncIterator[str]:
-    """Published with a form that asks for no login: that of n8n is a page of its own for browsers."""
-    raw = workflow(MAINTENANCE, stage.ports)
-    for node in raw["nodes"]:
-        if node["type"].endswith("formTrigger"):
-            node["parameters"]["authentication"] = "none"
-    await stage.replaced(raw)
     async with stage.published(MAINTENANCE, *others) as maintenance:
         await stage.until(lambda: stage.tree.status(105) == "running")
         yield maintenance
-    await stage.replaced(workflow(MAINTENANCE, stage.ports))
 
 
 def running_on(stage: Stage, node: str = NODE) -> set[int]:
@@ -52,7 +61,7 @@ def running_on(stage: Stage, node: str = NODE) -> set[int]:
 async def test_from_the_plan_to_the_return(stage: Stage) -> None:
     before = running_on(stage)
     async with opened(stage, APPROVALS) as maintenance:
-        await send_form(stage)
+        assert await send_form(stage) == 200
         links = await stage.asked(f"Maintenance of {NODE}")
         assert stage.posts("*/migrate") == 0
         await stage.follow(links["Begin"])
@@ -73,7 +82,7 @@ async def test_from_the_plan_to_the_return(stage: Stage) -> None:
 async def test_the_first_failure_stops_it_and_says_how_to_go_on(stage: Stage) -> None:
     before = running_on(stage)
     async with opened(stage) as maintenance:
-        await send_form(stage)
+        assert await send_form(stage) == 200
         links = await stage.asked(f"Maintenance of {NODE}")
         stage.lab.fault("task-fail", "qmigrate", "no route to the target")
         await stage.follow(links["Begin"])
@@ -89,11 +98,11 @@ async def test_the_first_failure_stops_it_and_says_how_to_go_on(stage: Stage) ->
 
 async def test_a_refusal_and_a_wrong_target_change_nothing(stage: Stage) -> None:
     async with opened(stage) as maintenance:
-        await send_form(stage, targets="pve9")
+        assert await send_form(stage, targets="pve9") == 200
         await stage.told("cannot be targets: pve9")
         execution = await stage.ended(maintenance)
         stage.after = execution.id
-        await send_form(stage)
+        assert await send_form(stage) == 200
         await stage.follow((await stage.asked(f"Maintenance of {NODE}"))["Do not"])
         await stage.told("decided against")
         assert (await stage.ended(maintenance)).status == "success"
@@ -103,7 +112,7 @@ async def test_a_refusal_and_a_wrong_target_change_nothing(stage: Stage) -> None
 async def test_a_guest_that_cannot_move_stops_it_before_anybody_is_asked(stage: Stage) -> None:
     async with opened(stage) as maintenance:
         stage.lab.fault("guest-lock", 105, "backup")
-        await send_form(stage)
+        assert await send_form(stage) == 200
         told = await stage.told("was not begun")
         assert "105" in told["message"]
         assert (await stage.ended(maintenance)).status == "success"
@@ -111,7 +120,13 @@ async def test_a_guest_that_cannot_move_stops_it_before_anybody_is_asked(stage: 
         assert stage.posts("*/migrate") == 0
 
 
-async def test_nobody_sends_the_form_who_is_not_logged_in_to_n8n(stage: Stage) -> None:
+async def test_nobody_sees_or_sends_the_form_who_is_not_logged_in_to_n8n(stage: Stage) -> None:
     async with stage.published(MAINTENANCE):
-        assert await send_form(stage) == 401
+        token = await page_token(stage)
+        async with ClientSession() as stranger:
+            seen = await stranger.get(stage.n8n.url + form(stage), allow_redirects=False)
+            assert seen.status == 302
+            assert seen.headers["Location"].startswith("/signin?redirect=")
+        assert await send_form(stage, token="") == 401
+        assert await send_form(stage, token=token[:-6] + "forged") == 401
         assert await stage.n8n.last_execution() == stage.after
