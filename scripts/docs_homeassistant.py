@@ -11,8 +11,8 @@ HEAD = """\
 This page is made by `scripts/make_docs.py`.
 
 With Home Assistant on the same broker there is nothing to configure: `HA_DISCOVERY` is true, and every cluster
-(or standalone host, or Backup Server), node, guest, storage and datastore appears as a device, linked to what it is
-part of. Home Assistant 2024.12 or newer is needed (device-based MQTT discovery); tested on 2025.4.
+(or standalone host, or Backup Server), node, guest, storage, datastore, physical disk and ZFS pool appears as a
+device, linked to what it is part of. Home Assistant 2024.12 or newer is needed (device-based MQTT discovery); tested on 2025.4.
 
 ## Set up
 
@@ -37,6 +37,10 @@ A switch shows what is, not what was wished: after a failed action it goes back.
 
 `Maintenance` of a node or of a whole site holds back what people are told ([notifiers.md](notifiers.md)). It ends when
 it is switched off, after 24 hours by itself.
+
+With `SITE_SHUTDOWN=true` and `MQTT_ALLOW=destroy` a site also has `Shutdown`, which says how far one has come (what is
+up yet, and what it leaves out, in its attributes), `Abort shutdown`, and, disabled, `Shut down site`:
+[shutdown.md](shutdown.md).
 
 ## Which entities
 
@@ -69,6 +73,25 @@ Everything comes back by itself, also after a restart of Home Assistant or of a 
 A guest keeps its entities, names and history when it migrates. It is removed when it is proven gone (a destroy task, or
 three polls and a direct read); a token that sees less for a while removes nothing. A VMID that comes back with another
 type is another device. Names that you give in Home Assistant stay. Templates are no devices.
+
+## Disks
+
+Each physical disk of a node is a device of its own, known by its serial number, with what SMART says: a problem, the
+temperature, how much of its life is used up (NVMe and SSD; Proxmox shows what is left). Each ZFS pool is one too.
+
+- They are read every `POLL_SLOW_INTERVAL` (1 h). No figure is newer than that: for a temperature alarm that is to come
+  soon, set it to some minutes.
+- **A disk that sleeps is not woken.** Proxmox asks disks in a way that wakes them, so with `DISK_SMART=ssd` (the
+  default) only NVMe and SSD are asked. Disks that spin, and USB, SAS and virtual ones of which Proxmox cannot tell, are
+  no devices then; `DISK_SMART=all` asks them too. `DISK_SMART=off` leaves all disks and pools alone, their list too:
+  for that list Proxmox runs LVM's and ZFS's tools, and LVM looks at every disk that its `global_filter` does not leave
+  out.
+- The token needs `Sys.Audit` on `/` (PVEAuditor there): Proxmox asks for it at just that path.
+- A disk that its node does not list any more is unavailable at once and removed after three lists without it. A node
+  that is away takes its disks along and brings them back.
+- The events `disk.smart.failing`, `disk.missing` and `storage.zfs.*` tell the same. A mail of smartd or zed about the
+  same disk or pool is the same happening: both are told in one.
+- `HA_ENTITIES=!disk/*,!zpool/*` leaves them out of Home Assistant.
 
 ## Events
 
@@ -117,7 +140,6 @@ everything of ours away again: stop the bridge, then `mqtt-bridge purge`.
   `9.2.11 + 14 packages`.
 - Proxmox's API has no temperature of a node and no disk usage of a virtual machine. A virtual machine's memory counts
   the guest's cache.
-- Disks are read every POLL_SLOW_INTERVAL (1 h): no figure of theirs is newer than that.
 """
 
 

@@ -11,6 +11,7 @@ from tests.e2e.homeassistant.hass import Hass
 SHOWN = (
     "proxmox_lab_cluster", "proxmox_lab_node_pve1", "proxmox_lab_guest_100", "proxmox_lab_guest_102",
     "proxmox_lab_storage_pve1_local-lvm", "proxmox_lab_storage_nas",
+    "proxmox_lab_disk_pve1_4NMK5W86EVDBC5", "proxmox_lab_zpool_pve1_tank",
     "proxmox_pbs1_cluster", "proxmox_pbs1_node_pbs1", "proxmox_pbs1_datastore_main",
 )  # fmt: skip
 SNAPSHOT = Path(__file__).parent / "registry.json"
