@@ -12,7 +12,7 @@ import pytest
 
 from mqtt_bridge.approvals.proofs import key_of
 from tests.approvals.making import SECRETS
-from tests.e2e.homeassistant.blueprints import Phone, automation, well
+from tests.e2e.homeassistant.blueprints import Phone, automation, plays, ready, script, well
 from tests.e2e.homeassistant.conftest import House
 from tests.support.services import NTFY_TOKEN, NtfyServer
 
@@ -56,11 +56,11 @@ class People:
         await self.house.hass.until(come, "alice got no code")
         return sent()[-1].splitlines()[0].rpartition(": ")[2]
 
-    async def asked(self, vmid: int) -> tuple[str, dict[str, Any]]:
-        """Delete a guest; gives the approval's id and the notification."""
+    async def asked(self, place: str, command: str) -> tuple[str, dict[str, Any]]:
+        """Something that needs an approval; gives its id and the notification."""
         self.phone.forget()
-        await self.order(f"guest/{vmid}/", "delete")
-        push = await self.phone.push(SHOWN, f" {vmid} ")
+        await self.order(place, command)
+        push = await self.phone.push(SHOWN, place.split("/")[1])
         return str(push["data"]["tag"]).removeprefix("proxmox-approval-"), push
 
     async def cleared(self, given: str) -> None:
@@ -71,18 +71,6 @@ class People:
             return any(one["data"]["tag"] == f"proxmox-approval-{given}" for one in told)
 
         await self.house.hass.until(gone, f"the notification stays: {self.phone.pushes}")
-
-
-async def ready(house: House) -> None:
-    """Every guest of the lab is a device, and everything is available."""
-    vmids = [vmid for vmid, one in house.lab.world.guests.items() if not one.template]
-
-    async def done() -> bool:
-        ids = await house.hass.ids()
-        there = all(f"proxmox_lab_guest_{vmid}_running" in ids for vmid in vmids)
-        return there and not await house.hass.away("")
-
-    await house.hass.until(done, "not everything is there and available", 90)
 
 
 @pytest.fixture
@@ -132,8 +120,8 @@ async def test_approving_by_a_code(people: People) -> None:
     stopped = [vmid for vmid, one in house.lab.world.guests.items() if not one.running and not one.template]
     vmid = stopped[0]
     wanted = {"phone": phone.device_id, "person": people.person, "approver": "alice"}
-    async with automation(hass, "approval", **wanted) as robot, forger(people) as forge:
-        given, push = await people.asked(vmid)
+    async with automation(hass, "approval", **wanted), forger(people) as forge:
+        given, push = await people.asked(f"guest/{vmid}/", "delete")
         assert "one-time code" in push["message"], push
         assert "Home Assistant" in push["message"]
         approve, reject = push["data"]["actions"]
@@ -153,5 +141,169 @@ async def test_approving_by_a_code(people: People) -> None:
         await people.order(f"guest/{vmid}/", "delete")
         await hass.until(lambda: gone(people, vmid), "it is not deleted")
         assert house.lab.requests.count("DELETE", f"*/{vmid}") == 1
-        assert await robot.fired() >= 5
         await well(hass)
+
+
+async def test_an_approval_that_is_over_and_one_that_outlives_restarts(people: People) -> None:
+    house, phone, hass = people.house, people.phone, people.house.hass
+    wanted = {"phone": phone.device_id, "person": people.person, "approver": "alice"}
+    async with automation(hass, "approval", **wanted):
+        given, push = await people.asked("node/pve1/", "reboot")
+        topic = f"proxmox/lab/approval/{given}/decision/bob"
+        await hass.call(hass.ha.publish, topic, {"decision": "reject"})  # elsewhere
+        await people.cleared(given)
+        await phone.press(push, "Reject")
+        await phone.push("Not rejected", "was rejected by bob")
+
+        given, push = await people.asked("node/pve2/", "reboot")
+        phone.forget()
+        await plays(house)
+        again = await phone.push(SHOWN, "pve2")
+        assert {one["data"]["tag"] for one in phone.pushes} == {push["data"]["tag"]}, phone.pushes
+        assert again["data"]["alert_once"]
+        assert list(await people.waiting()) == [given]
+        await phone.press(push, "Reject")
+        await phone.push("Rejected", "pve2")
+        await people.cleared(given)
+        phone.forget()
+        await plays(house)
+        assert not phone.pushes
+
+        await house.restart(APPROVAL_TIMEOUT="30s")
+        await ready(house)
+        given, push = await people.asked("node/pve3/", "reboot")
+        assert 0 < push["data"]["timeout"] <= 31
+        await people.cleared(given)
+        await phone.press(push, "Approve", reply_text=await people.code(given))
+        await phone.push("Not approved", "It is expired")
+    assert not house.lab.requests.count("POST", "*/nodes/*/status")
+    await well(hass)
+
+
+async def test_a_press_of_somebody_else_and_a_name_that_is_no_approver(people: People) -> None:
+    phone, hass = people.phone, people.house.hass
+    stranger = await hass.call(hass.ha.ws, "config/auth/create", name="Stranger")
+    made = await hass.call(hass.ha.ws, "person/create", name="Stranger", user_id=stranger["user"]["id"])
+    try:
+        wanted = {"phone": phone.device_id, "person": f"person.{made['id']}", "approver": "alice"}
+        async with automation(hass, "approval", **wanted) as robot:
+            before = await robot.fired()
+            given, push = await people.asked("node/pve3/", "reboot")
+            code = await people.code(given)
+            await phone.press(push, "Approve", reply_text=code)
+            await phone.press(push, "Reject")
+            body = {"decision": "reject"}
+            topic = f"proxmox/lab/approval/{given}/decision/bob"
+            assert list(await people.waiting()) == [given]
+            await hass.call(hass.ha.publish, topic, body)
+            await people.cleared(given)
+            assert await robot.fired() == before + 2  # it was shown, and taken away
+        async with automation(hass, "approval", **{**wanted, "approver": "carol"}):
+            given, push = await people.asked("node/pve3/", "reboot")
+            assert "carol is no approver" in push["message"]
+            assert [one["title"] for one in push["data"]["actions"]] == ["Reject"]
+    finally:
+        await hass.call(hass.ha.ws, "person/delete", person_id=made["id"])
+        await hass.call(hass.ha.ws, "config/auth/delete", user_id=stranger["user"]["id"])
+    await well(hass)
+
+
+# --- a snapshot before an update -------------------------------------------------------------------------------------
+
+UPDATE = "update.nextcloud_version"
+REMEMBERED = "input_text.harness_text"
+
+
+@asynccontextmanager
+async def device(house: House, name: str, **components: dict[str, Any]) -> AsyncIterator[None]:
+    """Something else in the house, also over MQTT; it may be away (`<name>/here`)."""
+    hass = house.hass
+    cmps = {
+        key: {"uniq_id": f"{name}_{key}", "def_ent_id": f"{one['p']}.{name}_{key}", "avty_t": f"{name}/here",
+              "stat_t": f"{name}/{key}", "name": key.title(), **one}
+        for key, one in components.items()
+    }  # fmt: skip
+    config = {"dev": {"ids": [name], "name": name}, "o": {"name": "tests"}, "cmps": cmps}
+    await hass.call(hass.ha.publish, f"{name}/here", "online", retain=True)
+    await hass.call(hass.ha.publish, f"homeassistant/device/{name}/config", config, retain=True)
+    try:
+        yield
+    finally:
+        await hass.call(hass.ha.publish, f"homeassistant/device/{name}/config", None, retain=True)
+        for key in ("here", *components):
+            await hass.call(hass.ha.publish, f"{name}/{key}", None, retain=True)
+
+
+async def version(house: House, installed: str, latest: str) -> None:
+    """What the thing that is updated says of itself."""
+    said = {"installed_version": installed, "latest_version": latest, "in_progress": False, "update_percentage": None}
+    await house.hass.call(house.hass.ha.publish, "nextcloud/version", said, retain=True)
+    wanted = "off" if installed == latest else "on"
+    await house.hass.call(house.hass.ha.wait_state, UPDATE, wanted)
+
+
+async def test_a_snapshot_before_an_update(house: House, phone: Phone) -> None:
+    hass, lab = house.hass, house.lab
+    await ready(house)
+    guest = (await hass.devices())["proxmox_lab_guest_100"]["id"]
+    thing = {"p": "update", "cmd_t": "nextcloud/install", "pl_inst": "do it", "title": "Nextcloud"}
+    installs = await hass.call(hass.ha.watch, "nextcloud/install")
+
+    def snapshots() -> list[str]:
+        return [one.name for one in lab.guest(100).snapshots if one.name.startswith("ha-")]
+
+    async def press() -> None:
+        await hass.call(hass.ha.wait_state, robot.entity, "off", 40)
+        phone.forget()
+        await hass.call(hass.ha.call_service, "script", "turn_on", {"entity_id": robot.entity})
+
+    async def installed(number: int) -> None:
+        async def done() -> bool:
+            return len(installs) == number
+
+        await hass.until(done, f"not asked to install {number} times: {phone.pushes}")
+
+    async def removed() -> bool:
+        return len(snapshots()) == 1
+
+    wanted = {"update": UPDATE, "guest": guest, "memory": REMEMBERED, "phones": [phone.device_id]}
+    await hass.call(hass.ha.call_service, "input_text", "set_value", {"entity_id": REMEMBERED, "value": ""})
+    async with device(house, "nextcloud", version=thing), script(hass, "snapshot_before_update", **wanted) as robot:
+        await version(house, "31.0.1", "31.0.2")
+        lab.fault("task-fail", "qmsnapshot", "no space left")
+        await press()
+        failed = await phone.push("Nextcloud: not updated", "no space left")
+        assert "There is no snapshot" in failed["message"]
+        assert not snapshots()
+
+        await press()
+        push = await phone.push("Nextcloud 31.0.2: being installed", "Rollback")
+        (first,) = snapshots()
+        assert first in push["message"]
+        await installed(1)  # and none after the failure
+        assert lab.requests.count("POST", "*/qemu/100/snapshot") == 2
+        await version(house, "31.0.2", "31.0.2")
+        await phone.push("Nextcloud 31.0.2: installed", first)
+
+        await version(house, "31.0.2", "31.0.3")
+        await press()  # the removal of the first needs an approval
+        push = await phone.push("Nextcloud 31.0.3: being installed", f"Not removed: {first}")
+        await installed(2)
+        assert len(snapshots()) == 2
+        await version(house, "31.0.3", "31.0.3")
+        await phone.push("Nextcloud 31.0.3: installed")
+
+        await hass.call(hass.ha.wait_state, robot.entity, "off", 40)
+        await house.restart(APPROVAL_REQUIRED="exec")
+        await ready(house)
+        await version(house, "31.0.3", "31.0.4")
+        await press()
+        await phone.push("Nextcloud 31.0.4: being installed")
+        await hass.until(removed, f"snapshots are left: {snapshots()}")
+        await installed(3)
+        await version(house, "31.0.4", "31.0.4")
+        push = await phone.push("Nextcloud 31.0.4: installed")
+        assert "Not removed" not in push["message"]
+        await plays(house)  # nothing starts it
+        assert len(installs) == 3
+        assert not lab.requests.count("POST", "*/rollback")
