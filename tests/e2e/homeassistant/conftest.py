@@ -25,7 +25,8 @@ def hass() -> Iterator[Hass]:
     module = harness()
     if why := missing(module):
         pytest.exit(why, 2)
-    with module.HA(name=os.environ.get("HA_E2E_NAME", "e2e")) as ha:  # one of each name at a time
+    chroot = os.environ.get("HA_HARNESS_CHROOT") or None
+    with module.HA(name=os.environ.get("HA_E2E_NAME", "e2e"), chroot=chroot) as ha:  # one of each name at a time
         yield Hass(ha)
 
 

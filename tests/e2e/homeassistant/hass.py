@@ -30,6 +30,9 @@ def harness() -> ModuleType:
 
 def missing(module: ModuleType) -> str:
     """Why Home Assistant cannot be run here; empty: it can. Sets it up (once, some minutes)."""
+    if chroot := os.environ.get("HA_HARNESS_CHROOT"):
+        ready = Path(chroot, "ha", "venv", "bin", "hass").exists()
+        return "" if ready else f"{chroot} has no Home Assistant: see `setup --chroot` in the harness."
     base = Path(os.environ.get("HA_HARNESS_BASE", module.DEFAULT_BASE))
     if (base / f"venv-{module.DEFAULT_VERSION}" / "bin" / "hass").exists():
         return ""
