@@ -34,7 +34,8 @@ class Screen:
             "access_token": self._token, "token_type": "Bearer", "refresh_token": "", "expires_in": 1800,
             "expires": 9_999_999_999_999, "hassUrl": self._address, "clientId": f"{self._address}/",
         }  # fmt: skip
-        script = f"if (location.origin == {self._address!r}) localStorage.hassTokens = {json.dumps(json.dumps(tokens))}"
+        stored = {"hassTokens": json.dumps(tokens), "dockedSidebar": '"always_hidden"'}
+        script = f"if (location.origin == {self._address!r}) Object.assign(localStorage, {json.dumps(stored)})"
         await self.page.do("Page.addScriptToEvaluateOnNewDocument", source=script)
         await self.resize(width, height)
 

@@ -1,6 +1,6 @@
 """The dashboard as somebody pastes it: saved, opened in a browser, looked at.
 
-HA_PICTURES=docs make e2e-ha ARGS='-k dashboard' writes the pictures of the documentation too.
+HA_DOCS_PICTURES=docs make e2e-ha ARGS='-k dashboard' writes the pictures of the documentation too.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from tests.e2e.homeassistant.screen import Screen, screen
 from tests.support.chromium import CHROMIUM
 
 FILE = Path(__file__).parents[3] / "ha_blueprints" / "dashboard" / "proxmox.yaml"
-PICTURES = os.environ.get("HA_PICTURES", "")
+PICTURES = os.environ.get("HA_DOCS_PICTURES", "")
 WRONG_TAGS = {"hui-error-card", "hui-warning", "hui-error-heading-badge"}
 WRONG_TEXTS = re.compile(r"(?i)entity not (found|available)|configuration error|template ?error|undefined|exception")
 GUESTS = ("web01", "web02", "db01", "dns", "ci-runner-1")
@@ -92,9 +92,9 @@ async def pictures(hass: Hass, shown: Screen, folder: Path) -> None:
     """Of the dashboard, a guest's page and a node's."""
     devices = await hass.devices()
     pages = {
-        "dashboard": ("/proxmox-mcp/proxmox", 1500, 1250, "Recent events"),
-        "guest": (f"/config/devices/device/{devices['proxmox_lab_guest_101']['id']}", 1300, 1150, "Memory usage"),
-        "node": (f"/config/devices/device/{devices['proxmox_lab_node_pve1']['id']}", 1300, 1150, "Root disk usage"),
+        "dashboard": ("/proxmox-mcp/proxmox", 1350, 1330, "Recent events"),
+        "guest": (f"/config/devices/device/{devices['proxmox_lab_guest_101']['id']}", 760, 900, "Memory usage"),
+        "node": (f"/config/devices/device/{devices['proxmox_lab_node_pve1']['id']}", 760, 900, "Root disk usage"),
     }
     for name, (path, width, height, text) in pages.items():
         await shown.resize(width, height)
