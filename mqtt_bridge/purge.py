@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.bus import Message
 from mqtt_bridge.discovered import is_ours, shed
 from mqtt_bridge.errors import BridgeError, BrokerRefusedError
-from mqtt_bridge.topics import TABLE, Topics
+from mqtt_bridge.topics import TABLE, DiscoveryTopics, Topics
 
 QUIET = 1.0  # seconds without a message after which a broker has sent all it holds
 SETTLE = 2.0  # seconds in which Home Assistant lets go of disabled entities
@@ -61,7 +62,8 @@ async def purge(
             if not dry_run:
                 await _refuse_while_online(options, names)
             filters = [names.filter(kind.name) for kind in TABLE if kind.retain]
-            await _gather(broker, collector, [*filters, f"{discovery_prefix}/device/+/config"])
+            discovery = DiscoveryTopics(discovery_prefix)
+            await _gather(broker, collector, [*filters, discovery.configs, discovery.triggers])
             fresh = collector.topics - found
             found |= collector.topics
             if not fresh or dry_run:
@@ -69,10 +71,13 @@ async def purge(
             if collector.configs:
                 await _publish(broker, collector.configs)
                 await asyncio.sleep(SETTLE)
-            await _publish(
-                broker, dict.fromkeys(sorted(fresh, key=lambda topic: (names.parse(topic) is not None, topic)), b"")
-            )
+            await _publish(broker, dict.fromkeys(sorted(fresh, key=partial(_order, names, discovery)), b""))
     return sorted(found)
+
+
+def _order(names: Topics, discovery: DiscoveryTopics, topic: str) -> tuple[bool, bool, str]:
+    """Triggers, devices, and then the states that they show."""
+    return names.parse(topic) is not None, discovery.identity(topic) is not None, topic
 
 
 async def _publish(broker: Broker, payloads: Mapping[str, bytes]) -> None:

@@ -114,10 +114,19 @@ class DiscoveryTopics:
         found = re.fullmatch(rf"{re.escape(self.prefix)}/device/([A-Za-z0-9_-]+)/config", topic)
         return found[1] if found else None
 
+    def trigger(self, identity: str, key: str) -> str:
+        """Where one of its device triggers lies."""
+        return f"{self.prefix}/device_automation/{identity}/{key}/config"
+
     @property
     def configs(self) -> str:
         """A filter for the configurations of all devices, of others too."""
         return f"{self.prefix}/device/+/config"
+
+    @property
+    def triggers(self) -> str:
+        """A filter for the triggers of all devices, of others too."""
+        return f"{self.prefix}/device_automation/+/+/config"
 
     @property
     def births(self) -> tuple[str, ...]:

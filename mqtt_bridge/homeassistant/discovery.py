@@ -27,6 +27,7 @@ from mqtt_bridge.homeassistant.book import Book
 from mqtt_bridge.homeassistant.ids import decode
 from mqtt_bridge.homeassistant.payload import Around, build, without
 from mqtt_bridge.homeassistant.thing import OF_TOPIC, RANK, Key
+from mqtt_bridge.homeassistant.triggers import Triggers
 from mqtt_bridge.model import GuestState, HomeAssistantInfo, Model
 from mqtt_bridge.topics import DiscoveryTopics
 
@@ -71,6 +72,7 @@ class Discovery:
         self._fetched: dict[str, bytes] = {}
         self._shed: set[str] = set()  # it has
         self._passed: dict[str, set[str]] = {}  # components on their way out, by device, that are shed already
+        self._triggers = Triggers(topics)
         self._types: dict[str, str] = {}
         self._left_out: dict[str, frozenset[str]] = {}
         self._interned: dict[Components, Components] = {}
@@ -121,6 +123,7 @@ class Discovery:
     def _again(self) -> None:
         """Publish every configuration again."""
         self._sent.clear()
+        self._triggers.again()
         self.book.mark_all()
         self._wake.set()
 
@@ -254,10 +257,9 @@ class Discovery:
                 self.book.mark(key)
 
     async def _publish(self, bus: Bus, batch: Sequence[Key]) -> int:
-        made = [one for key in batch if (one := self._next(key)) is not None]
-        if not made:
+        messages = [message for key in batch for message in self._next(key)]
+        if not messages:
             return 0
-        messages = [Message(self._topics.config(identity), payload, 1, retain=True) for identity, payload in made]
         try:
             reasons = await bus.publish_many(messages)
         except BaseException:
@@ -272,7 +274,7 @@ class Discovery:
         self.stats["refused"] += len(refused)
         return len(messages)
 
-    def _next(self, key: Key) -> tuple[str, bytes] | None:
+    def _next(self, key: Key) -> list[Message]:
         """What is to be published of it now; the rest is marked for later."""
         identity = key.identity(self._around.names.base)
         has = self._has.get(identity, frozenset())
@@ -292,10 +294,15 @@ class Discovery:
         else:
             self._passed.pop(identity, None)
         payload = without(config, identity, gone, passing) if gone or passing else config.payload
+        told = TRIGGER in gone.values()  # as components, by an earlier version: not twice at a time
+        triggers = [] if told else self._triggers.due(identity, key.kind, config.triggers)
         if self._sent.get(identity) == (mark := hash(payload)):
-            return None
+            return triggers
         self._sent[identity] = mark
-        return identity, payload
+        return [self._message(identity, payload), *triggers]
+
+    def _message(self, identity: str, payload: bytes) -> Message:
+        return Message(self._topics.config(identity), payload, 1, retain=True)
 
     def _passing(self, identity: str, gone: Mapping[str, str]) -> Sequence[str]:
         """Those of the components that go for which `shed` was not done yet: any may be a disabled entity."""
@@ -304,10 +311,10 @@ class Discovery:
         done.update(found)
         return found
 
-    def _cleared(self, key: Key, identity: str, *, again: bool) -> tuple[str, bytes] | None:
+    def _cleared(self, key: Key, identity: str, *, again: bool) -> list[Message]:
         if identity in self._has and identity not in self._shed:
             self._leaving[identity] = key
-            return None
+            return []
         self._shed.discard(identity)
         known = self._has.pop(identity, None) is not None
         self._sent.pop(identity, None)
@@ -315,7 +322,7 @@ class Discovery:
         self._clear.discard(identity)
         if again:
             self._later(key)
-        return (identity, b"") if known or asked else None
+        return [*self._triggers.gone(identity, key.kind), self._message(identity, b"")] if known or asked else []
 
     def _later(self, key: Key) -> None:
         def mark() -> None:

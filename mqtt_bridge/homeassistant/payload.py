@@ -5,16 +5,17 @@ device, one component without `uniq_id` too; `def_ent_id` names its domain; an i
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mqtt_bridge import __version__
-from mqtt_bridge.discovered import GONE, ORIGIN, TRIGGER
+from mqtt_bridge.discovered import GONE, ORIGIN
 from mqtt_bridge.homeassistant.chosen import Chosen
 from mqtt_bridge.homeassistant.entity import DATA, Does, Entity, Need
 from mqtt_bridge.homeassistant.may import May
 from mqtt_bridge.homeassistant.thing import COMMAND_TOPICS, EVENT_TOPICS, ROWS, Key, Thing
+from mqtt_bridge.homeassistant.triggers import triggers
 from mqtt_bridge.model import (
     ClusterState,
     DatastoreState,
@@ -56,11 +57,15 @@ class Around:
 
 @dataclass(frozen=True)
 class Config:
-    """`left_out`: entities that the token's privileges do not allow, with what is missing; if all, no `payload`."""
+    """`left_out`: entities that the token's privileges do not allow, with what is missing; if all, no `payload`.
+
+    `triggers` by their keys: why they are not in the payload, see `triggers.py`.
+    """
 
     payload: bytes
     components: frozenset[tuple[str, str]]
     left_out: frozenset[str] = frozenset()
+    triggers: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> Config | None:
@@ -70,6 +75,7 @@ def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> 
     """
     maker = _Maker(thing, around)
     components: dict[str, Component] = {}
+    told: dict[str, bytes] = {}
     left_out: set[str] = set()
     for row in ROWS[thing.key.kind] if thing.wanted else ():
         enabled = around.chosen.enabled(thing, row)
@@ -81,12 +87,14 @@ def build(thing: Thing, around: Around, known: frozenset[str] = frozenset()) -> 
         if (lacking := maker.lacking(row)) and row.key not in known:
             left_out.add(f"{thing.key.kind}/{row.key}: {lacking}")
             continue
-        components |= maker.components(row, enabled=enabled)
+        components[row.key] = maker.component(row, enabled=enabled)
+        told |= maker.triggers(row) if enabled else {}
     if not components:
         return Config(b"", frozenset(), frozenset(left_out)) if left_out else None
     whole = {**maker.head(), "cmps": components}
     made = frozenset((key, str(one["p"])) for key, one in components.items())
-    return Config(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode(), made, frozenset(left_out))
+    payload = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+    return Config(payload, made, frozenset(left_out), told)
 
 
 _ON_NODE = frozenset({"disk", "zpool"})  # read seldom: an earlier run may have left them while their node is away
@@ -115,6 +123,8 @@ class _Maker:
         if row.variants and variant not in row.variants:
             return False
         if row.evacuation and not self._around.may.evacuate(self._thing):
+            return False
+        if row.shutdown and not self._around.may.shut_down:
             return False
         return all(self._around.may.do(does, self._thing) for does in row.does)
 
@@ -176,14 +186,8 @@ class _Maker:
 
     # --- its components --------------------------------------------------------------------------------------------
 
-    def components(self, row: Entity, *, enabled: bool) -> dict[str, Component]:
-        """The row's own, and for events a trigger of each type for the automations of the UI."""
-        found: dict[str, Component] = {row.key: self._component(row, enabled=enabled)}
-        if row.platform == "event" and enabled:
-            found |= dict(self._triggers(row))
-        return found
-
-    def _component(self, row: Entity, *, enabled: bool) -> Component:
+    def component(self, row: Entity, *, enabled: bool) -> Component:
+        """The row's."""
         full = f"{self._around.full:g}"
         fields: Component = {
             "p": row.platform,
@@ -226,6 +230,7 @@ class _Maker:
             "upkeep": "site_upkeep" if kind == "cluster" else f"{kind}_upkeep",
             "site": "site_state",
             "events": "events",
+            "shutdown": "site_shutdown",
         }
         return self._topic(named[row.source])
 
@@ -248,20 +253,12 @@ class _Maker:
         evacuates = does.evacuating and self._thing.key.kind == "node" and self._thing.key.site not in self._around.pbs
         return does.evacuating if evacuates and self._around.may.evacuate(self._thing) else does.args
 
-    def _triggers(self, row: Entity) -> Iterator[tuple[str, Component]]:
-        for kind in row.options:
-            yield (
-                f"on_{kind}",
-                {
-                    "p": TRIGGER,
-                    "atype": "trigger",
-                    "type": kind.replace("_", " "),
-                    "stype": "event",
-                    "t": self._topic(EVENT_TOPICS[self._thing.key.kind]),
-                    "pl": kind,
-                    "val_tpl": "{{ value_json.event_type }}",
-                },
-            )
+    def triggers(self, row: Entity) -> dict[str, bytes]:
+        """For the automations of the UI."""
+        if row.platform != "event":
+            return {}
+        about = {"dev": {"ids": [self.identity], "name": self._thing.label}, "o": {"name": ORIGIN}}
+        return dict(triggers(row.options, self._topic(EVENT_TOPICS[self._thing.key.kind]), about))
 
     def _available(self, reach: str, alive: str) -> list[dict[str, str]]:
         """What must be there: the bridge, the site's API, and the thing itself or the node that it is on."""

@@ -11,6 +11,7 @@ import pytest
 from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.homeassistant import discovery as module
 from mqtt_bridge.homeassistant.discovery import Discovery
+from mqtt_bridge.homeassistant.guest_rows import EVENTS as GUEST_EVENTS
 from mqtt_bridge.homeassistant.thing import Thing
 from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.topics import DiscoveryTopics
@@ -27,12 +28,19 @@ class Broker:
     bus: Bus
     loopback: Loopback
     seen: list[tuple[str, Any]] = field(default_factory=list)
+    triggers: dict[str, Any] = field(default_factory=dict)  # by device and key, as they are now
+    order: list[str] = field(default_factory=list)  # of all topics
     whole: set[str] = field(default_factory=set)
 
     def take(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            identity = message.topic.split("/")[2] if message.topic.count("/") == 3 else message.topic
-            self.seen.append((identity, json.loads(message.payload) if message.payload else None))
+            levels = message.topic.split("/")
+            value = json.loads(message.payload) if message.payload else None
+            self.order.append(message.topic)
+            if levels[1] == "device_automation":
+                self.triggers["/".join(levels[2:4])] = value
+            else:
+                self.seen.append((levels[2] if levels[1] == "device" else message.topic, value))
 
     def config(self, identity: str = GUEST) -> Any:
         return next((config for one, config in reversed(self.seen) if one == identity), None)
@@ -197,6 +205,47 @@ async def test_a_right_that_is_lost_takes_nothing_away(broker: Broker) -> None:
 
 def _with(discovery: Discovery, granted: Callable[[str], Any]) -> Any:
     return replace(discovery._around, granted=granted)
+
+
+async def test_triggers_have_topics_of_their_own(broker: Broker) -> None:
+    """And the device is cleared after them: Home Assistant keeps one that has triggers."""
+    async with Running(broker, broker.discovery(), guest()) as discovery:
+        await until(lambda: broker.triggers.get(f"{GUEST}/on_migrated"))
+        assert set(broker.triggers) == {f"{GUEST}/on_{word}" for word in GUEST_EVENTS}
+        told = broker.triggers[f"{GUEST}/on_migrated"]
+        assert (told["pl"], told["t"], told["type"]) == ("migrated", "proxmox/lab/guest/100/event", "migrated")
+        assert told["dev"] == {"ids": [GUEST], "name": "web01"}
+        before = len(broker.order)
+        put(discovery, guest(status="stopped"))
+        await settled(discovery)
+        assert len(broker.order) == before
+        put(discovery, guest(name="www"))
+        await until(lambda: broker.triggers[f"{GUEST}/on_migrated"]["dev"]["name"] == "www")
+        drop(discovery, guest())
+        await until(lambda: broker.config() is None)
+        assert not any(broker.triggers.values())
+        assert broker.order[-1] == f"homeassistant/device/{GUEST}/config"
+    async with Running(broker, broker.discovery(), guest()):
+        await until(lambda: any(broker.triggers.values()))
+    async with Running(broker, broker.discovery("!*/event"), guest()) as discovery:
+        await until(lambda: not any(broker.triggers.values()))
+        await settled(discovery)
+        assert broker.config() is not None
+
+
+async def test_triggers_that_an_earlier_version_had_in_the_device(broker: Broker) -> None:
+    """They go first: Home Assistant refuses a second one of a kind."""
+    topic = f"homeassistant/device/{GUEST}/config"
+    old = {"dev": {"ids": [GUEST]}, "o": {"name": "proxmox-mcp"}, "cmps": {"on_started": {"p": "device_automation"}}}
+    await broker.bus.publish(topic, json.dumps(old).encode(), retain=True)
+    async with Running(broker, broker.discovery(), guest()):
+        await until(lambda: broker.triggers.get(f"{GUEST}/on_started"))
+    gone = next(
+        i for i, config in enumerate(broker.all_of()) if config["cmps"].get("on_started") and "cpu" in config["cmps"]
+    )
+    assert broker.all_of()[gone]["cmps"]["on_started"] == {"p": "device_automation"}
+    first = next(i for i, one in enumerate(broker.order) if "device_automation" in one)
+    assert broker.order[:first].count(topic) >= 2, "the old one, and without its triggers"
 
 
 async def test_many_take_their_time(broker: Broker) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from mqtt_bridge.homeassistant.payload import build
 from mqtt_bridge.homeassistant.thing import ROWS
+from mqtt_bridge.homeassistant.triggers import KEYS
 from tests.homeassistant.things import AUDITOR, THINGS, around, guest
 
 SNAPSHOTS = Path(__file__).parent / "payloads"
@@ -20,7 +21,7 @@ COMPONENT = {
     "ent_cat", "en", "stat_t", "qos", "json_attr_t", "json_attr_tpl", "avty", "cmd_t", "cmd_tpl", "pl_prs", "pl_on",
     "pl_off", "stat_on", "stat_off", "evt_typ", "ops",
 }  # fmt: skip
-TRIGGER = {"p", "atype", "type", "stype", "t", "pl", "val_tpl"}
+TRIGGER = {"atype", "type", "stype", "t", "pl", "val_tpl", "dev", "o"}
 CLASSES: dict[str, set[str]] = {
     "binary_sensor": {"running", "connectivity", "problem"},
     "sensor": {"timestamp", "enum", "data_rate", "data_size", "temperature", "duration"},
@@ -72,9 +73,6 @@ def test_home_assistant_takes_it(name: str, entities: tuple[str, ...]) -> None:
 
 def _check(one: dict[str, Any]) -> None:
     platform = one["p"]
-    if platform == "device_automation":
-        assert set(one) == TRIGGER
-        return
     assert set(one) <= COMPONENT
     assert re.fullmatch("[A-Za-z0-9_-]+", one["uniq_id"])
     assert re.fullmatch(rf"{platform}\.[a-z0-9_]+", one["def_ent_id"])
@@ -92,13 +90,29 @@ def _check(one: dict[str, Any]) -> None:
     assert "value_json." not in one.get("val_tpl", ""), "an empty payload has no value_json"
 
 
+@pytest.mark.parametrize("name", ["cluster", "node", "vm"])
+def test_each_event_type_has_a_trigger(name: str) -> None:
+    config = build(THINGS[name], around())
+    assert config
+    told = {key: json.loads(one) for key, one in config.triggers.items()}
+    events = json.loads(config.payload)["cmps"]["event"]
+    assert [one["pl"] for one in told.values()] == events["evt_typ"]
+    assert set(told) == set(KEYS[THINGS[name].key.kind])
+    for one in told.values():
+        assert set(one) == TRIGGER
+        assert one["t"] == events["stat_t"]
+    off = build(THINGS[name], around("!*/event"))
+    assert off
+    assert not off.triggers
+
+
 def test_ids_of_entities_are_never_shared() -> None:
     found = [c["uniq_id"] for name in THINGS for c in payload(name)["cmps"].values() if "uniq_id" in c]
     assert len(found) == len(set(found))
 
 
 def test_few_are_on_at_first() -> None:
-    on = {key for key, one in payload("vm")["cmps"].items() if one.get("en", True) and one["p"] != "device_automation"}
+    on = {key for key, one in payload("vm")["cmps"].items() if one.get("en", True)}
     assert on == {"running", "cpu", "memory", "last_backup", "backup_problem", "power", "event"}
 
 
@@ -197,3 +211,17 @@ def test_a_maintenance_evacuates_where_that_is_allowed() -> None:
         assert "evacuation" not in config
         assert '"evacuate":true' not in config["maintenance"]["cmd_tpl"]
     assert "evacuate" not in str(payload("node", **on, node_allowlist=frozenset({"pve9"})))
+
+
+def test_a_site_is_shut_down_where_that_is_allowed() -> None:
+    mine = {"shutdown", "shut_down", "shutdown_abort"}
+    found = payload("cluster", site_shutdown=True, mqtt_allow="destroy")["cmps"]
+    assert found["shutdown"]["ops"] == ["idle", "running", "aborted", "done", "failed"]
+    assert found["shutdown"]["stat_t"] == "proxmox/lab/shutdown"
+    assert [found[key]["pl_prs"] for key in ("shut_down", "shutdown_abort")] == ["shutdown", "shutdown_abort"]
+    assert (found["shut_down"]["en"], found["shut_down"]["ent_cat"]) == (False, "config")
+    assert found["shut_down"]["cmd_t"] == "proxmox/lab/command"
+    assert payload("cluster", "*/*", site_shutdown=True, mqtt_allow="destroy")["cmps"]["shut_down"]["en"] is False
+    for more in ({"mqtt_allow": "destroy"}, {"site_shutdown": True, "mqtt_allow": "change"}):
+        assert not mine & set(payload("cluster", **more)["cmps"])
+    assert not mine & set(payload("pbs", site_shutdown=True, mqtt_allow="destroy")["cmps"])

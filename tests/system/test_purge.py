@@ -10,12 +10,14 @@ from tests.system.conftest import Env
 OURS = {
     "homeassistant/device/pmx_lab_guest_100/config": json.dumps({"dev": {"ids": ["a"]}, "o": {"name": "proxmox-mcp"}}),
     "homeassistant/device/pmx_old/config": json.dumps({"origin": {"name": "proxmox-mcp"}}),
+    "homeassistant/device_automation/pmx_old/on_started/config": json.dumps({"o": {"name": "proxmox-mcp"}}),
     "proxmox/gone-site/guest/1": "{}",
     "proxmox/bridge/an-old-one/info": "{}",
 }
 FOREIGN = {
     "homeassistant/device/zigbee_1/config": json.dumps({"o": {"name": "zigbee2mqtt"}}),
     "homeassistant/device/broken/config": "{not json",
+    "homeassistant/device_automation/zigbee_1/on/config": json.dumps({"o": {"name": "zigbee2mqtt"}}),
     "homeassistant/sensor/x/config": json.dumps({"name": "proxmox-mcp"}),
     "proxmox": "somebody's",
     "proxmox/what/ever/this/is": "x",

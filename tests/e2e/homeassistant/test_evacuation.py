@@ -28,7 +28,7 @@ async def test_the_switch_moves_the_guests(house: House) -> None:
     await hass.turn(SWITCH, "off")
     await hass.becomes(SENSOR, "idle")
     await house.restart(MAINTENANCE_EVACUATE="false")
-    await hass.becomes(SENSOR, "absent")
+    await hass.becomes(SENSOR, "absent", seconds=90)
     await hass.settled(DEVICES)
     await hass.turn(SWITCH, "on")
     await hass.becomes(SWITCH, "on")
