@@ -16,7 +16,7 @@ from mqtt_bridge.model import (
 Kind = Literal["cluster", "node", "guest", "storage", "datastore", "disk", "zpool"]
 KINDS: tuple[Kind, ...] = ("cluster", "node", "guest", "storage", "datastore", "disk", "zpool")
 Platform = Literal["binary_sensor", "sensor", "switch", "button", "event", "update"]
-Source = Literal["own", "metrics", "upkeep", "site", "events"]
+Source = Literal["own", "metrics", "upkeep", "site", "events", "shutdown"]
 Reach = Literal["own", "place", "site", "bridge"]
 State = ClusterState | NodeState | GuestState | StorageState | DatastoreState | DiskState | ZfsPoolState
 
@@ -52,7 +52,7 @@ class Entity:
     `reach` says what must be there for it to be available: `own` the thing itself, `place` its node, `site`, `bridge`.
     `needs`: one of these is enough. `attributes`: a template that gives JSON. `alive`: a template of the thing's own
     topic for its availability, where that is another than the field `available`. `evacuation`: it exists only where the
-    settings let a maintenance move guests.
+    settings let a maintenance move guests; `shutdown`: only where they let the whole site be shut down.
     """
 
     key: str
@@ -76,6 +76,7 @@ class Entity:
     attributes: str = ""
     alive: str = ""
     evacuation: bool = False
+    shutdown: bool = False
 
 
 def acknowledge(reach: Reach = "own") -> Entity:

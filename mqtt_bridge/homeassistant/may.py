@@ -8,7 +8,7 @@ from mqtt_bridge.homeassistant.thing import Thing
 from mqtt_bridge.policy import Principal, judge
 from mqtt_bridge.proxmox.permissions import Permissions, anywhere, holds
 from mqtt_bridge.proxmox.privileges import alternatives
-from mqtt_bridge.settings import PermissionSettings
+from mqtt_bridge.settings import PermissionSettings, allows
 from mqtt_bridge.targets import Touched
 
 MOVES = Does("migrate", "guest.migrate")
@@ -37,6 +37,11 @@ class May:
     def evacuate(self, thing: Thing) -> bool:
         """Whether a maintenance of it moves its guests away."""
         return self._permission.maintenance_evacuate and self.do(MOVES, thing)
+
+    @property
+    def shut_down(self) -> bool:
+        """Whether a whole site may be shut down."""
+        return self._permission.site_shutdown and allows(self._permission.mqtt_allow, "destroy")
 
     def lacks(self, does: Does, thing: Thing, granted: Permissions) -> Privilege | None:
         """The privilege that the token lacks for it."""

@@ -1,9 +1,11 @@
 """The entities of a cluster (or standalone host, or Backup Server) as a whole, of storages and of datastores."""
 
 from dataclasses import replace
+from typing import get_args
 
 from mqtt_bridge.homeassistant.entity import DATA, PERCENT, Does, Entity, Need, acknowledge, calm, get, yes
 from mqtt_bridge.homeassistant.node_rows import MAINTENANCE, UNTIL
+from mqtt_bridge.model import SiteShutdown
 
 CLUSTER, PVE = frozenset({"cluster"}), frozenset({"cluster", "standalone"})
 EVENTS = (
@@ -17,6 +19,8 @@ EVENTS = (
     "approval_requested",
     "approval_decided",
 )  # fmt: skip
+SHUTDOWN_STATES = get_args(SiteShutdown.model_fields["state"].annotation)
+_SHUTDOWN = f"{{{{ {DATA}|tojson }}}}"
 RUNS = ("ok", "warning", "failed", "running")
 _AUDIT = (Need("/nodes", "Sys.Audit"),)
 # The newest ten of the site's list, in few words: attributes of more than 16 kB are not recorded.
@@ -52,6 +56,12 @@ CLUSTER_ROWS: tuple[Entity, ...] = (
     Entity("recent", "sensor", "Recent events", _NEWEST, "events", device_class="timestamp", icon="mdi:timeline-text",
            reach="bridge", attributes=_RECENT),
     acknowledge("bridge"),
+    Entity("shutdown", "sensor", "Shutdown", get("state"), "shutdown", device_class="enum", options=SHUTDOWN_STATES,
+           icon="mdi:power-plug-off", variants=PVE, reach="bridge", shutdown=True, attributes=_SHUTDOWN),
+    Entity("shut_down", "button", "Shut down site", does=(Does("shutdown"),), icon="mdi:power", category="config",
+           enabled=False, dangerous=True, variants=PVE, reach="site", shutdown=True),
+    Entity("shutdown_abort", "button", "Abort shutdown", does=(Does("shutdown_abort"),), icon="mdi:power-off",
+           category="config", variants=PVE, reach="bridge", shutdown=True),
     _count("guests_running", "Guests running", "mdi:play-box-multiple", variants=PVE, needs=_GUESTS, reach="site"),
     _count("guests_total", "Guests", "mdi:monitor-multiple", variants=PVE, needs=_GUESTS, reach="site"),
     _count("nodes_online", "Nodes online", "mdi:server", variants=CLUSTER, reach="site"),

@@ -45,7 +45,7 @@ ROWS = (
     Row("guest.exec", "exec", "guest"),
     Row("node.wakeonlan", "operate", "node"),
     Row("datastore.verify", "operate", "datastore"),
-    Row("site.shutdown", "destroy", "site"),
+    Row("site.sweep", "destroy", "site"),
 )
 
 

@@ -101,8 +101,8 @@ async def test_each_kind_of_target(desk: Desk, topic: str, command: str, action:
 
 
 async def test_a_site(desk: Desk) -> None:
-    assert (await desk.order("shutdown", "proxmox/lab/command"))["ok"] is True
-    assert [(call.action, call.target) for call in desk.entry.calls] == [("site.shutdown", SiteRef("lab"))]
+    assert (await desk.order("sweep", "proxmox/lab/command"))["ok"] is True
+    assert [(call.action, call.target) for call in desk.entry.calls] == [("site.sweep", SiteRef("lab"))]
 
 
 async def test_other_sites_commands_are_not_ours(desk: Desk) -> None:

@@ -21,7 +21,7 @@ WORDS = Vocabulary(ROWS, OWN_WORDS)
         ("guest", "snapshot.create", "snapshot.create", "operate"),
         ("node", "wakeonlan", "node.wakeonlan", "operate"),
         ("datastore", "verify", "datastore.verify", "operate"),
-        ("site", "shutdown", "site.shutdown", "destroy"),
+        ("site", "sweep", "site.sweep", "destroy"),
         ("site", "maintenance-end", "maintenance_end", "operate"),
         ("guest", "acknowledge", "acknowledge", "operate"),
     ],

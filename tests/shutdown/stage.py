@@ -67,14 +67,18 @@ class Stage:
         await until(lambda: kind in self.kinds(site), LONG, lambda: self.kinds(site))
         return next(event for event in self.events(site) if event["kind"] == kind)
 
-    async def order(self, command: str, site: str = "lab", **fields: Any) -> dict[str, Any]:
-        """A JSON command, and its answer."""
-        return await self.send(asked(command, **fields), site)
+    async def order(self, command: str, site: str = "lab", place: str = "", **fields: Any) -> dict[str, Any]:
+        """A JSON command to a site, or to a `place` of it, and its answer."""
+        return await self.send(asked(command, **fields), site, place)
 
-    async def send(self, one: dict[str, Any], site: str = "lab", *, retain: bool = False) -> dict[str, Any]:
+    async def send(
+        self, one: dict[str, Any], site: str = "lab", place: str = "", *, retain: bool = False
+    ) -> dict[str, Any]:
         topic = f"proxmox/{site}/result/{one['id']}"
         before = self.answers(topic)
-        await self.bus.publish(f"proxmox/{site}/command", json.dumps(one).encode(), retain=retain)
+        await self.bus.publish(
+            f"proxmox/{'/'.join(filter(None, (site, place)))}/command", json.dumps(one).encode(), retain=retain
+        )
         await until(lambda: len(self.answers(topic)) > len(before), LONG, lambda: self.got[-5:])
         return self.answers(topic)[-1]
 

@@ -142,6 +142,16 @@ async def test_what_is_refused_and_what_the_rules_leave_out(tmp_path: Path) -> N
         assert [r["setting"] for r in on.records() if r["event"] == "action.refused"] == ["SITE_SHUTDOWN", "MQTT_ALLOW"]
 
 
+async def test_the_standing_word_is_for_this_command_alone(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        own = on.running()[0]
+        async with on.bridge(PROXMOX_SELF_GUESTS=str(own)):
+            for place in (f"guest/{own}", "node/pve3"):
+                refused = await on.order("shutdown", place=place)
+                assert (refused["status"], refused["ok"]) == ("approval_required", False), refused
+            assert on.writes() == []
+
+
 async def test_of_two_sites_one_goes_down_and_the_other_stays(tmp_path: Path) -> None:
     """Both are one host, whose silence is all that is seen of its end. The API is away in the middle."""
     options = FAST.__class__(nodes=1, guests=4, pbs=0, speed=20, pvestatd_interval=0, auth_delay=0.05)
