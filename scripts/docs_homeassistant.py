@@ -19,8 +19,8 @@ on 2025.4.
 
 - **The Mosquitto add-on, or any Mosquitto 2.** Make a user for this program in Home Assistant (the add-on knows Home
   Assistant's users) and write `MQTT_HOST`, `MQTT_USERNAME` and `MQTT_PASSWORD` (docs/configuration.md). Under an ACL
-  that user needs, beside `proxmox/#`: write on `homeassistant/device/+/config`, read there and on
-  `homeassistant/status`.
+  that user needs, beside `proxmox/#`: write on `homeassistant/device/+/config` and
+  `homeassistant/device_automation/+/+/config`, read on the first and on `homeassistant/status`.
 - **No broker yet.** Without `MQTT_HOST` this program starts one of its own; `MQTT_EMBEDDED_BIND` opens it to your
   network, with a user `homeassistant` whose password is in STATE_DIR. Enter it in Home Assistant's MQTT integration.
 - **Another discovery prefix** in Home Assistant's MQTT integration: the same in `HA_DISCOVERY_PREFIX`.
@@ -38,6 +38,11 @@ A switch shows what is, not what was wished: after a failed action it goes back.
 
 `Maintenance` of a node or of a whole site holds back what people are told ([notifiers.md](notifiers.md)). It ends when
 it is switched off, after 24 hours by itself.
+
+With `MAINTENANCE_EVACUATE=true` and `MQTT_ALLOW=change` the switch of a node also migrates its running guests away, one
+after the other. `Evacuation` of the node says how far that is: `idle`, `running`, `done`, or `incomplete`; its
+attributes name who `moved` and who is `left` with why. Nothing is forced, and nothing is brought back when it is
+switched off ([commands.md](commands.md#evacuation)).
 
 With `SITE_SHUTDOWN=true` and `MQTT_ALLOW=destroy` a site also has `Shutdown`, which says how far one has come (what is
 up yet, and what it leaves out, in its attributes), `Abort shutdown`, and, disabled, `Shut down site`:
@@ -133,10 +138,10 @@ everything of ours away again: stop the bridge, then `mqtt-bridge purge`.
 
 - Older versions (2025.4 is one) make entity ids from the names of device and entity; newer ones (2026.11) take ours
   (`sensor.<site>_<name>_cpu`).
-- When the MQTT integration was reloaded (Home Assistant does so when you switch on a disabled entity) and a device with
-  disabled entities is removed later, Home Assistant 2025.4 logs `No device components to cleanup` for each of them.
-  It is harmless. Otherwise a removal logs nothing.
-- After such a reload it also logs `Unable to remove unknown dispatcher` for device triggers: harmless too.
+- A removal logs nothing from Home Assistant's MQTT integration. One line of another logger cannot be avoided: when that
+  integration was reloaded (Home Assistant does so when you switch on a disabled entity), 2025.4 logs the warning
+  `Unable to remove unknown dispatcher` (`homeassistant.helpers.dispatcher`) once for each device trigger of a device
+  that has gone before, or goes later. It is harmless: what was to be forgotten is forgotten already.
 - The update entity has no versions of its own to show: Proxmox tells how many packages wait, so it shows
   `9.2.11 + 14 packages`.
 - Proxmox's API has no temperature of a node and no disk usage of a virtual machine. A virtual machine's memory counts
