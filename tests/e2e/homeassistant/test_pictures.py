@@ -97,24 +97,27 @@ async def _still(page: Page, expression: str) -> dict[str, float]:
 async def _needed(hass: Hass, path: str, domain: str) -> dict[str, Any]:
     """Something for each input without a default: the first that fits."""
     listed = await hass.call(hass.ha.blueprints, domain)
-    states = await hass.states()
+    states, devices = await hass.states(), await hass.call(hass.ha.devices)
     found: dict[str, Any] = {}
     for section in listed[path]["metadata"]["input"].values():
         for key, each in section["input"].items():
             if "default" not in each:
-                found[key] = _fits(each["selector"], states)
+                found[key] = _fits(each["selector"], states, devices)
     return found
 
 
-def _fits(selector: dict[str, Any], states: dict[str, dict[str, Any]]) -> Any:
+def _fits(selector: dict[str, Any], states: dict[str, dict[str, Any]], devices: list[dict[str, Any]]) -> Any:
     ((kind, how),) = selector.items()
-    if kind != "entity":
+    if kind not in {"entity", "device"}:
         return "ann"
-    domains = tuple(f"{one['domain']}." for one in _list(how["filter"]) if isinstance(one["domain"], str)) or (
-        "sensor.",
-    )
-    entity = next((key for key in sorted(states) if key.startswith(domains)), "sensor.none")
-    return [entity] if how.get("multiple") else entity
+    filters = _list(how["filter"])
+    if kind == "entity":
+        domains = tuple(f"{domain}." for one in filters for domain in _list(one["domain"]))
+        found = next((key for key in sorted(states) if key.startswith(domains)), "sensor.none")
+    else:
+        models = {one.get("model") for one in filters}
+        found = next(one["id"] for one in devices if one["model"] in models)
+    return [found] if how.get("multiple") else found
 
 
 def _list(what: Any) -> list[Any]:
