@@ -99,6 +99,11 @@ def get(name: str) -> str:
     return f"{{{{ {DATA}.get('{name}') }}}}"
 
 
+def scaled(name: str, unit: int) -> str:
+    """A figure in larger units: over MQTT Home Assistant shows it as it comes."""
+    return f"{{% set n={DATA}.get('{name}') %}}{{{{ none if n is none else (n/{unit})|round(2) }}}}"
+
+
 def yes(condition: str, *known: str) -> str:
     """ON or OFF; unknown while one of the fields `known` is null. The condition sees the payload as `v`."""
     unknown = " or ".join(f"v.get('{name}') is none" for name in known) or "not v"

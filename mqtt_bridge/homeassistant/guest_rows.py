@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, acknowledge, calm, get, yes
+from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, acknowledge, calm, get, scaled, yes
 
 QEMU, LXC = frozenset({"qemu"}), frozenset({"lxc"})
 STATES = ("running", "stopped", "paused", "suspended", "unknown")
@@ -16,13 +16,18 @@ EVENTS = (
     "backup_failed",
     "snapshot",
 )  # fmt: skip
+# whose backup it is, for automations that look at all guests, whatever their entities are called
+_WHOSE = (
+    "{% set v=(value_json|default({})) %}{{ {'site': v.get('site'), 'vmid': v.get('vmid'), 'guest': v.get('name'),"
+    " 'in_backup_job': v.get('backup_covered')}|tojson }}"
+)
 BACKUPS = (Need("/storage", "Datastore.AllocateSpace"), Need("/nodes", "Sys.Audit"))
 
 
 def _rate(key: str, name: str, icon: str) -> Entity:
     return Entity(
-        key, "sensor", name, get(key), "metrics",
-        device_class="data_rate", unit="B/s", state_class="measurement", precision=0, icon=icon, enabled=False,
+        key, "sensor", name, scaled(key, 1000), "metrics",
+        device_class="data_rate", unit="kB/s", state_class="measurement", precision=1, icon=icon, enabled=False,
     )  # fmt: skip
 
 
@@ -45,7 +50,7 @@ ROWS: tuple[Entity, ...] = (
     ),
     Entity(
         "last_backup", "sensor", "Last backup", get("last_backup"),
-        device_class="timestamp", icon="mdi:archive-clock", needs=BACKUPS,
+        device_class="timestamp", icon="mdi:archive-clock", needs=BACKUPS, attributes=_WHOSE,
     ),
     Entity(
         "backup_problem", "binary_sensor", "Backup problem",
@@ -53,7 +58,7 @@ ROWS: tuple[Entity, ...] = (
         needs=(Need("/vms", "VM.Audit"),),
     ),
     Entity(
-        "power", "switch", "Power", yes("v.status=='running'"), device_class="switch",
+        "power", "switch", "Power", yes("v.status=='running'"), device_class="switch", icon="mdi:power",
         does=(Does("start", "guest.start"), Does("shutdown", "guest.shutdown")),
     ),
     Entity("event", "event", "Event", options=EVENTS, icon="mdi:bell-outline", reach="site"),

@@ -1,6 +1,6 @@
 """The entities of a node."""
 
-from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, acknowledge, calm, get, yes
+from mqtt_bridge.homeassistant.entity import PERCENT, Does, Entity, Need, acknowledge, calm, get, scaled, yes
 
 PVE = frozenset({"pve"})
 AUDIT = (Need("/nodes", "Sys.Audit"), Need("/system", "Sys.Audit"))
@@ -71,8 +71,8 @@ ROWS: tuple[Entity, ...] = (
     Entity("event", "event", "Event", options=EVENTS, icon="mdi:bell-outline", reach="site"),
     _figure("load", "Load", get("load1"), "mdi:gauge", unit="", precision=2, enabled=False, category="diagnostic",
             needs=AUDIT),
-    _figure("swap", "Swap used", get("swap"), "mdi:harddisk", unit="B", precision=0, device_class="data_size",
-            enabled=False, category="diagnostic", needs=AUDIT),
+    _figure("swap", "Swap used", scaled("swap", 2**30), "mdi:harddisk", unit="GiB", precision=1,
+            device_class="data_size", enabled=False, category="diagnostic", needs=AUDIT),
     _figure("io_wait", "IO wait", calm("io_wait_percent"), "mdi:timer-sand", enabled=False, category="diagnostic",
             needs=AUDIT),
     Entity("started", "sensor", "Started", get("booted_at"), device_class="timestamp", icon="mdi:clock-start",

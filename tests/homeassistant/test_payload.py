@@ -31,8 +31,8 @@ CLASSES: dict[str, set[str]] = {
     "update": set(),
 }
 UNITS: dict[str | None, set[str | None]] = {
-    "data_rate": {"B/s"},
-    "data_size": {"B"},
+    "data_rate": {"kB/s"},
+    "data_size": {"GiB"},
     None: {"%", None},
     "timestamp": {None},
     "enum": {None},

@@ -1,7 +1,10 @@
 """Things that happen to guests, nodes, the API, the bridge, the broker and Home Assistant itself."""
 
 import asyncio
+import json
 import signal
+import time
+import uuid
 
 from tests.e2e.homeassistant.conftest import DEVICES, House
 from tests.e2e.homeassistant.hass import AWAY
@@ -34,6 +37,31 @@ async def test_a_guest_appears_moves_and_vanishes(house: House) -> None:
     assert not any("guest_100_" in key for key in await hass.ids())
     left = await hass.call(hass.ha.retained, "#", 2)
     assert not [topic for topic in left if "/guest/100" in topic or "guest_100" in topic]
+    await hass.quiet()
+
+
+async def test_names_that_people_gave_survive(house: House) -> None:
+    """A guest that is renamed in Proxmox and moves, a bridge and a Home Assistant that restart."""
+    hass, lab = house.hass, house.lab
+    await hass.settled(DEVICES)
+    ids, devices = await hass.ids(), await hass.devices()
+    device = devices["proxmox_lab_guest_100"]["id"]
+    await hass.call(hass.ha.ws, "config/device_registry/update", device_id=device, name_by_user="Shop")
+    for key, name in (("cpu", "Load"), ("power", "The switch")):
+        entity = ids[f"proxmox_lab_guest_100_{key}"]
+        await hass.call(hass.ha.ws, "config/entity_registry/update", entity_id=entity, name=name)
+    command = {"command": "update", "id": uuid.uuid4().hex, "ts": time.time(), "args": {"name": "shop02"}}
+    await hass.call(hass.ha.publish, "proxmox/lab/guest/100/command", json.dumps(command))
+    await hass.until(lambda: _called(house, "shop02"), "not renamed")
+    lab.fault("guest-migrate", "100", "pve2" if lab.guest(100).node != "pve2" else "pve3")
+    await hass.until(lambda: _event(house, "proxmox_lab_guest_100_event", "migrated"), "no event")
+    await house.restart()
+    await hass.call(hass.ha.restart)
+    await hass.settled(DEVICES, seconds=120)
+    assert await hass.ids() == ids
+    assert (await hass.devices())["proxmox_lab_guest_100"]["name_by_user"] == "Shop"
+    names = {e["unique_id"]: e["name"] for e in await hass.call(hass.ha.entities)}
+    assert (names["proxmox_lab_guest_100_cpu"], names["proxmox_lab_guest_100_power"]) == ("Load", "The switch")
     await hass.quiet()
 
 
@@ -134,6 +162,10 @@ async def test_home_assistant_restarts(house: House) -> None:
 async def _child_of(house: House, child: str, parent: str) -> bool:
     devices = await house.hass.devices()
     return bool(devices[child]["via_device_id"] == devices[parent]["id"])
+
+
+async def _called(house: House, name: str) -> bool:
+    return bool((await house.hass.devices())["proxmox_lab_guest_100"]["name"] == name)
 
 
 async def _event(house: House, unique_id: str, kind: str) -> bool:

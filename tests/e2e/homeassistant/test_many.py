@@ -60,7 +60,7 @@ async def test_rows_and_cpu(
 
 def report(line: str) -> None:
     """A measurement is there to be read."""
-    print(f"\n{line}")
+    print(f"\n{line}")  # noqa: T201
     if name := os.environ.get("HA_E2E_FIGURES"):
         with Path(name).open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
