@@ -38,7 +38,7 @@ async def privileges(client: ProxmoxClient, site: SiteSettings, one: Endpoint, l
         what, fine, text, cure = _required("control", wanted, permissions, one, f"power control at {setting}={level}")
         rows.append((what, fine, f"{text}; {_OTHERS}", cure))
     rows += [_partial(need, permissions) for need in core if _only_below(need, permissions)]
-    rows += [_extra(need, one) for need in extras if not anywhere(permissions, need.path, need.privilege)]
+    rows += [_extra(need, one) for need in extras if not need.met(permissions)]
     if rows[0][1]:
         rows += await _read(client, site, one)
     return rows
