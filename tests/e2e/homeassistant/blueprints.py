@@ -111,10 +111,13 @@ class Robot:
 
 
 @asynccontextmanager
-async def automation(hass: Hass, blueprint: str, /, **inputs: Any) -> AsyncIterator[Robot]:
-    """Imported, and made an automation as the editor does; it is removed in the end."""
+async def automation(hass: Hass, blueprint: str, name: str = "", /, **inputs: Any) -> AsyncIterator[Robot]:
+    """Imported, and made an automation as the editor does; it is removed in the end.
+
+    `name`: another one than before, where what Home Assistant remembers of that (when it ran last) matters.
+    """
     path = await imported(hass, blueprint)
-    name = f"test_{blueprint}"
+    name = name or f"test_{blueprint}"
     entity = await hass.call(hass.ha.automation_from_blueprint, name, path, inputs)
     body = {"alias": name, "use_blueprint": {"path": path, "input": inputs}, "trace": {"stored_traces": TRACES}}
     await hass.call(hass.ha.rest, "POST", f"/api/config/automation/config/{name}", body)
