@@ -7,6 +7,7 @@ other; nothing is brought back.
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from mqtt_bridge.targets import Touched
 log = logging.getLogger(__name__)
 
 PACE = 1.0  # seconds between two looks
+LOCKED = 3600.0  # seconds that a lock is waited for: a backup, somebody else's migration
 ATTEMPTS = 5  # at a guest that gets no answer from Proxmox
 WHY = 300  # characters
 SETTING = "MAINTENANCE_EVACUATE"
@@ -43,6 +45,7 @@ class Evacuation:
         self._book = Book(around.folder)
         self._news = asyncio.Event()
         self._unanswered: Counter[tuple[Key, int]] = Counter()
+        self._locked: dict[tuple[Key, int], float] = {}  # since when
 
     def load(self) -> None:
         """What an earlier run left."""
@@ -146,7 +149,7 @@ class Evacuation:
         except (ProxmoxError, JournalError) as error:
             self._note(self._book.get(record.key) or record, f"It cannot go on yet: {error.message}"[:WHY])
             return False
-        if record.waiting or any(guest.moving for guest in now.here):
+        if record.waiting or _locked(record, now):
             self._note(record, _waiting_for(record, now))
             return False
         await self._finish(record)
@@ -155,8 +158,16 @@ class Evacuation:
     async def _next(self, record: Record, now: Look) -> Guest | None:
         pending = {one.id for one in await self._around.approvals()} if record.waiting else set()
         asked = {vmid for vmid, one in record.waiting.items() if one.approval in pending}
-        ready = (g for g in now.here if not g.moving and g.vmid not in record.left and g.vmid not in asked)
-        return next(ready, None)
+        out = asked | record.left.keys()
+        return next((g for g in now.here if g.vmid not in out and not self._wait_for(record, g)), None)
+
+    def _wait_for(self, record: Record, guest: Guest) -> bool:
+        """Whether its lock may still go; after LOCKED it is tried all the same, and stays for that reason."""
+        place = record.key, guest.vmid
+        if not guest.lock:
+            self._locked.pop(place, None)
+            return False
+        return time.monotonic() - self._locked.setdefault(place, time.monotonic()) < LOCKED
 
     async def _take(self, record: Record, guest: Guest, now: Look) -> None:
         found = await self._moves.choose(record, guest, now)
@@ -254,10 +265,13 @@ def _waits(one: Waiting) -> str:
     return f"A person has to approve that it goes to {one.target} (approval {one.approval})."
 
 
+def _locked(record: Record, now: Look) -> list[Guest]:
+    return [guest for guest in now.here if guest.lock and guest.vmid not in record.left]
+
+
 def _waiting_for(record: Record, now: Look) -> str:
-    moving = [guest.label for guest in now.here if guest.moving]
-    if moving:
-        return f"{moving[0]} is on its way already."
+    if locked := _locked(record, now):
+        return f"{locked[0].label} is locked ({locked[0].lock}): that is waited for."
     return f"{_count(record.waiting)} waiting for an approval."
 
 

@@ -14,21 +14,20 @@ from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.targets import guest_label
 
 RESERVE, SHARE = 1 * GIB, 0.05  # what stays free at the target: the larger of these bytes and this share of its memory
-MOVING = frozenset({"migrate"})  # locks of a guest that is on its way already
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Guest:
-    """A running guest. `memory`: bytes that it needs elsewhere. `moving`: somebody is migrating it."""
+    """A running guest. `memory`: bytes that it needs elsewhere. `lock`: Proxmox's, empty: none."""
 
     vmid: int
     type: str
     name: str
     memory: int
     ha: bool = False
-    moving: bool = False
+    lock: str = ""
 
     @property
     def label(self) -> str:
@@ -45,7 +44,7 @@ class Guest:
             str(row.get("name") or ""),
             used or most if row["type"] == "lxc" else most,
             ha=bool(row.get("hastate")),
-            moving=row.get("lock") in MOVING,
+            lock=str(row.get("lock") or ""),
         )
 
 

@@ -230,7 +230,7 @@ async def test_switched_off_in_the_middle(site: Site, bridge: Started) -> None:
             site.lab.fault("guest-lock", str(vmid), "migrate")  # somebody else's: it is waited for
         await site.evacuate()
         await until(lambda: len(site.running()) == len(here) - 1)
-        await until(lambda: "on its way already" in running.evacuation.state("lab", "pve1").message)
+        await until(lambda: "is locked (migrate)" in running.evacuation.state("lab", "pve1").message)
         await site.order("pve1", "maintenance_end")
         await ended(running, "idle")
         for vmid in sorted(here)[1:]:
