@@ -34,7 +34,7 @@ def test_what_is_meant(target: TargetKind, said: str, action: str, risk: str) ->
 def test_force_makes_a_stop_of_a_shutdown() -> None:
     assert WORDS.find("guest", "shutdown", force=True).action == "guest.stop"
     assert WORDS.find("guest", "stop", force=True).action == "guest.stop"
-    for target, said in (("guest", "start"), ("site", "shutdown"), ("node", "maintenance")):
+    for target, said in (("guest", "start"), ("site", "sweep"), ("node", "maintenance")):
         with pytest.raises(CommandError, match="knows no force"):
             WORDS.find(target, said, force=True)  # type: ignore[arg-type]
 
