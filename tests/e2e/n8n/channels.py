@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
+from tests.support.processes import until
+
 Raw = dict[str, Any]
 LONGEST_DISCORD, LONGEST_TELEGRAM = 2000, 4096
 BOT = {"id": "999", "username": "n8n", "bot": True}
@@ -132,6 +134,7 @@ class Telegram:
         return await self._update({"callback_query": {**query, "data": self.buttons[label]}}, None)
 
     async def _update(self, update: Raw, secret: str | None) -> int:
+        await until(lambda: self.hook, 60, lambda: "n8n does not tell Telegram where to send messages")
         assert set(update) <= set(self.hook["allowed_updates"]), "Telegram would not send it"
         self.number += 1
         headers = {"X-Telegram-Bot-Api-Secret-Token": self.hook["secret_token"] if secret is None else secret}

@@ -24,7 +24,7 @@ WORKFLOWS = Path(__file__).parents[3] / "n8n_workflows"
 QUICK = LabOptions(seed=1, speed=20, pvestatd_interval=0, rrd_timeout=1.5, auth_delay=0.05, dead_node_delay=0.05)
 READER, OPERATOR, APPROVER = "pmcp_reader", "pmcp_operator", "apr_n8ns-own-secret"
 FAST = {"POLL_INTERVAL": "0.5", "POLL_TASKS_INTERVAL": "0.3", "POLL_DETAILS_BUDGET": "600"}
-LONG = 40.0
+LONG = 60.0
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,13 @@ class Stage:
     async def until(self, what: Callable[[], object], why: str = "") -> None:
         await until(what, LONG, lambda: f"{why}\n{self.n8n.dump()}")
 
+    async def broker_restarted(self, *, listening: bool = True) -> None:
+        """Until the bridge is back, and n8n's trigger if there is one."""
+        await self.mosquitto.restart()
+        await self.until(lambda: self.tree.bus.connected and self.tree.json("lab/state") == "online", "the bridge")
+        if listening:
+            await self.until(lambda: " as mqttjs_" in self.mosquitto.log, "n8n stays away from the broker")
+
     def posts(self, path: str) -> int:
         return self.lab.requests.count("POST", path)
 
@@ -263,7 +270,7 @@ async def staged(
             "STATE_DIR": str(folder / "state"),
             "MQTT_HOST": "127.0.0.1",
             "MQTT_PORT": str(ports.mqtt),
-            "MCP_AUTH_TOKEN": "pmcp_default",
+            "MCP_AUTH_TOKEN": "pmcp_default-of-the-tests",
             "MCP_TOKENS_FILE": str(folder / "tokens.json"),
             "MCP_TOOLSETS": "all",
             "APPROVERS": f"n8n:sha256:{key_of(APPROVER)}",

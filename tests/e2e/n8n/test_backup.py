@@ -1,6 +1,6 @@
 """A failed backup: tried again after a question, space freed after an approval, told to a person otherwise."""
 
-from tests.e2e.n8n.stage import OPERATOR, Stage
+from tests.e2e.n8n.stage import OPERATOR, Stage, changed, workflow
 from tests.e2e.n8n.test_approvals import decide
 from tests.support.processes import over_http
 
@@ -19,11 +19,14 @@ async def failed(stage: Stage, why: str = "") -> None:
 
 
 async def test_it_is_tried_again_after_a_question_and_verified(stage: Stage) -> None:
+    """The broker is restarted before it, and in the middle."""
     async with stage.published(BACKUP) as backup:
+        await stage.broker_restarted()
         await failed(stage)
         links = await stage.asked("The backup of guest 113 failed")
         assert "Input/output error" in stage.discord.text
         assert stage.posts("*/vzdump") == 1
+        await stage.broker_restarted()
         await stage.follow(links["Back it up"])
         assert "pbs1:backup/vm/113/" in (await stage.told("is backed up again"))["message"]
         execution = await stage.ended(backup)
@@ -47,6 +50,29 @@ async def test_a_refusal_leaves_it(stage: Stage) -> None:
         await stage.follow((await stage.asked("The backup of guest 113 failed"))["Leave it"])
         assert "decided to leave it" in (await stage.told("still has no new backup"))["message"]
         assert stage.posts("*/vzdump") == 1
+
+
+async def test_nobody_who_answers_is_a_no(stage: Stage) -> None:
+    raw = workflow(BACKUP, stage.ports)
+    await stage.replaced(raw | changed(raw, patience=0.05))
+    async with stage.published(BACKUP):
+        await failed(stage)
+        await stage.asked("The backup of guest 113 failed")
+        assert "Nobody answered in time" in (await stage.told("still has no new backup", 120))["message"]
+        assert stage.posts("*/vzdump") == 1
+    await stage.replaced(workflow(BACKUP, stage.ports))
+
+
+async def test_without_our_server_a_person_is_told_and_nothing_is_done(stage: Stage) -> None:
+    raw = workflow(BACKUP, stage.ports)
+    await stage.replaced(raw | changed(raw, mcpUrl="http://127.0.0.1:9/mcp"))
+    async with stage.published(BACKUP) as backup:
+        await failed(stage)
+        await stage.told("a person is needed")
+        assert (await stage.ended(backup)).status == "success"
+        assert stage.discord.sent == []
+        assert stage.posts("*/vzdump") == 1
+    await stage.replaced(workflow(BACKUP, stage.ports))
 
 
 async def test_what_a_second_run_would_not_mend_is_told_to_a_person(stage: Stage) -> None:

@@ -94,7 +94,7 @@ async def test_a_refusal_changes_nothing(stage: Stage) -> None:
 
 
 async def test_a_long_answer_is_cut_and_a_server_that_is_away_told(stage: Stage) -> None:
-    async with listening(stage):
+    async with listening(stage) as discord:
         stage.model.steps = [says("\n".join(f"Line {i}: " + "x" * 90 for i in range(200)))]
         asked = stage.discord.write("Tell me everything")
         await stage.until(lambda: len(stage.discord.replies) == 4)
@@ -102,3 +102,5 @@ async def test_a_long_answer_is_cut_and_a_server_that_is_away_told(stage: Stage)
         assert stage.discord.replies[-1][1].endswith("(cut: ask for less)")
         await stage.server.kill()
         assert "failed" in await answered(stage, stage.discord.write("Hello?"))
+        stage.discord.refuse = True  # only what fails is kept of the looks, and the workflow for errors told
+        assert (await stage.ended(discord, "error")).status == "error"

@@ -27,12 +27,25 @@ async def test_it_is_started_after_a_question_and_looked_at_again(stage: Stage) 
         assert stage.lab.guest(GUEST).running
 
 
-async def test_a_refusal_leaves_it_off(stage: Stage) -> None:
+async def test_a_refusal_leaves_it_off_also_after_the_broker_was_restarted(stage: Stage) -> None:
     await quick(stage)
     async with stage.published(DOWN):
+        await stage.broker_restarted()
         await crashed(stage, GUEST)
-        await stage.follow((await stage.asked("Guest 113"))["Leave it"])
+        links = await stage.asked("Guest 113")
+        await stage.broker_restarted()
+        await stage.follow(links["Leave it"])
         assert "decided to leave it" in (await stage.told("was not started"))["message"]
+        assert stage.posts("*/status/*") == 0
+
+
+async def test_nobody_who_answers_is_a_no(stage: Stage) -> None:
+    await quick(stage, patience=0.05)
+    async with stage.published(DOWN) as down:
+        await crashed(stage, GUEST)
+        await stage.asked("Guest 113")
+        assert "Nobody answered in time" in (await stage.told("was not started", 120))["message"]
+        assert (await stage.ended(down)).status == "success"
         assert stage.posts("*/status/*") == 0
 
 

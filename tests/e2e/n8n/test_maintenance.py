@@ -5,10 +5,12 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urljoin
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, DummyCookieJar
 
-from tests.e2e.n8n.stage import Stage, workflow
+from tests.e2e.n8n.n8n import BROWSER, PUBLIC
+from tests.e2e.n8n.stage import Stage, changed, workflow
 from tests.e2e.n8n.test_approvals import decide
 
 MAINTENANCE, APPROVALS = "7-node-maintenance", "3-approvals"
@@ -22,15 +24,32 @@ def form(stage: Stage) -> str:
 
 
 async def page_token(stage: Stage) -> str:
-    """What the form's page sends back as proof that whoever opened it was logged in to n8n."""
-    for _ in range(60):
-        status, page = await stage.n8n.reach("GET", form(stage))
-        if status != 404:
-            break
-        await asyncio.sleep(0.2)
-    found = re.search(r"const authToken = '([^']+)'", str(page))
-    assert found, (status, str(page)[:500])
-    return found[1]
+    """What the form's page sends back as proof of who opened it: a browser's way through n8n's login, all of it.
+
+    n8n asks its own OAuth server; whoever is logged in is asked for consent there, and comes back with a code.
+    """
+    n8n, cookies, url = stage.n8n, {"n8n-auth": stage.n8n.cookie}, stage.n8n.url + form(stage)
+    async with ClientSession(cookie_jar=DummyCookieJar()) as browser:
+        for _ in range(100):
+            sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
+            headers = {"cookie": sent, "browser-id": "tests", "user-agent": BROWSER}
+            seen = await browser.get(n8n.inside(url), headers=headers, allow_redirects=False)
+            page = await seen.text()
+            cookies |= {name: morsel.value for name, morsel in seen.cookies.items()}
+            if found := re.search(r"const authToken = '([^']+)'", page):
+                return found[1]
+            if seen.status == 404:  # published a moment ago
+                await asyncio.sleep(0.2)
+            elif "Location" in seen.headers:
+                url = urljoin(url, seen.headers["Location"])
+            else:
+                sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
+                approve = f"{n8n.url}/rest/consent/approve"
+                agreed = await browser.post(approve, json={"approved": True}, headers={**headers, "cookie": sent})
+                told = await agreed.json(content_type=None)
+                assert agreed.status == 200, (url, seen.status, page[:300], told)
+                url = told["data"]["redirectUrl"]
+    raise AssertionError(f"no form at the end of the way: {url}")
 
 
 async def send_form(stage: Stage, token: str | None = None, targets: str = "pve1, pve2", back: str = "yes") -> int:
@@ -59,11 +78,13 @@ def running_on(stage: Stage, node: str = NODE) -> set[int]:
 
 
 async def test_from_the_plan_to_the_return(stage: Stage) -> None:
+    """The broker is restarted in the middle."""
     before = running_on(stage)
     async with opened(stage, APPROVALS) as maintenance:
         assert await send_form(stage) == 200
         links = await stage.asked(f"Maintenance of {NODE}")
         assert stage.posts("*/migrate") == 0
+        await stage.broker_restarted()
         await stage.follow(links["Begin"])
         await stage.told("waits for approval", 90)
         assert running_on(stage) == set()
@@ -109,6 +130,22 @@ async def test_a_refusal_and_a_wrong_target_change_nothing(stage: Stage) -> None
         assert stage.posts("*/migrate") == 0
 
 
+async def test_nobody_who_answers_is_a_no_and_without_our_server_nothing_begins(stage: Stage) -> None:
+    raw = workflow(MAINTENANCE, stage.ports)
+    await stage.replaced(raw | changed(raw, patience=0.05))
+    async with opened(stage) as maintenance:
+        assert await send_form(stage) == 200
+        await stage.asked(f"Maintenance of {NODE}")
+        assert "Nobody answered in time" in (await stage.told("was not begun", 120))["message"]
+        assert (await stage.ended(maintenance)).status == "success"
+        await stage.server.kill()
+        before = len(stage.tree.messages)
+        assert await send_form(stage) == 200
+        await stage.until(lambda: "could not be looked at" in str(stage.tree.messages[before:]))
+        assert stage.posts("*/migrate") == 0
+    await stage.replaced(workflow(MAINTENANCE, stage.ports))
+
+
 async def test_a_guest_that_cannot_move_stops_it_before_anybody_is_asked(stage: Stage) -> None:
     async with opened(stage) as maintenance:
         stage.lab.fault("guest-lock", 105, "backup")
@@ -126,7 +163,9 @@ async def test_nobody_sees_or_sends_the_form_who_is_not_logged_in_to_n8n(stage: 
         async with ClientSession() as stranger:
             seen = await stranger.get(stage.n8n.url + form(stage), allow_redirects=False)
             assert seen.status == 302
-            assert seen.headers["Location"].startswith("/signin?redirect=")
+            assert seen.headers["Location"].startswith(f"{PUBLIC}/")
+            asked = await stranger.get(stage.n8n.inside(seen.headers["Location"]), allow_redirects=False)
+            assert "authToken" not in await asked.text()
         assert await send_form(stage, token="") == 401
         assert await send_form(stage, token=token[:-6] + "forged") == 401
         assert await stage.n8n.last_execution() == stage.after
