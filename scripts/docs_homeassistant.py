@@ -17,10 +17,12 @@ on 2025.4.
 
 ## Set up
 
+Step by step, with the dashboard, the recorder, access lists and what comes from other integrations:
+[homeassistant-setup.md](homeassistant-setup.md). In short:
+
 - **The Mosquitto add-on, or any Mosquitto 2.** Make a user for this program in Home Assistant (the add-on knows Home
-  Assistant's users) and write `MQTT_HOST`, `MQTT_USERNAME` and `MQTT_PASSWORD` (docs/configuration.md). Under an ACL
-  that user needs, beside `proxmox/#`: write on `homeassistant/device/+/config` and
-  `homeassistant/device_automation/+/+/config`, read on the first and on `homeassistant/status`.
+  Assistant's users) and write `MQTT_HOST`, `MQTT_USERNAME` and `MQTT_PASSWORD` (docs/configuration.md). An access
+  list ready to copy: [mosquitto.acl](mosquitto.acl).
 - **No broker yet.** Without `MQTT_HOST` this program starts one of its own; `MQTT_EMBEDDED_BIND` opens it to your
   network, with a user `homeassistant` whose password is in STATE_DIR. Enter it in Home Assistant's MQTT integration.
 - **Another discovery prefix** in Home Assistant's MQTT integration: the same in `HA_DISCOVERY_PREFIX`.
@@ -115,24 +117,14 @@ event entity write `not_from: [unavailable]` and `not_to: [unavailable, unknown]
 
 CPU and memory are taken over when they moved by 2 percentage points and 3 minutes have passed, or at once when they
 moved by 25. So a guest makes at most some 1 000 rows a day, and in practice far
-fewer (40 guests of the lab: 12 000 rows a day). To leave
-more out:
-
-```yaml
-recorder:
-  exclude:
-    entity_globs:
-      - sensor.*_memory_usage
-logbook:
-  exclude:
-    entity_globs:
-      - sensor.*_cpu_usage
-```
+fewer (40 guests of the lab: 12 000 rows a day). A package that leaves more out, and
+what that brings: [homeassistant-setup.md](homeassistant-setup.md#the-recorder).
 
 ## Coming from another Proxmox integration
 
-Both can run side by side: entity ids differ. Remove the other integration when you have moved what you use. To take
-everything of ours away again: stop the bridge, then `mqtt-bridge purge`.
+Both can run side by side: entity ids differ. Which entity is which, and how history is kept:
+[homeassistant-setup.md](homeassistant-setup.md#coming-from-another-proxmox-integration). To take everything of ours away
+again: stop the bridge, then `mqtt-bridge purge`.
 
 ## Known
 

@@ -92,8 +92,8 @@ async def pictures(hass: Hass, shown: Screen, folder: Path) -> None:
     """Of the dashboard, a guest's page and a node's."""
     devices = await hass.devices()
     pages = {
-        "dashboard": ("/proxmox-mcp/proxmox", 1350, 1330, "Recent events"),
-        "guest": (f"/config/devices/device/{devices['proxmox_lab_guest_101']['id']}", 760, 900, "Memory usage"),
+        "dashboard": ("/proxmox-mcp/proxmox", 1350, 1500, "Recent events"),
+        "guest": (f"/config/devices/device/{devices['proxmox_lab_guest_101']['id']}", 760, 850, "Memory usage"),
         "node": (f"/config/devices/device/{devices['proxmox_lab_node_pve1']['id']}", 760, 900, "Root disk usage"),
     }
     for name, (path, width, height, text) in pages.items():
