@@ -37,6 +37,8 @@ def test_it_has_core_cards_alone_and_names_no_entity() -> None:
 
 def test_every_icon_and_device_class_that_it_looks_for_is_one_entity_of_its_kind() -> None:
     found = re.findall(r"one\(\w+, '(\w+)', '(icon|device_class)', '([\w:-]+)'\)", TEXT)
+    found += [("sensor", "icon", icon) for icon in re.findall(r"icon == '([\w:-]+)'", TEXT)]
+    found += [("binary_sensor", "device_class", each) for each in re.findall(r"class == '(\w+)'", TEXT)]
     assert len(found) > 20
     for platform, field, value in found:
         name = "icon" if field == "icon" else "device_class"

@@ -68,7 +68,7 @@ async def test_it_shows_a_site_as_it_is(house: House, tmp_path: Path) -> None:
         house.lab.fault("node-down", "pve3")
         await ask_for_a_reboot(hass)
         await shown.shows(
-            "Node pve3 is offline.", "Node reboot of node pve1", "web01 stopped", "Storage nas is 91", "91.0 %",
+            "Node pve3 is offline.", "Node reboot of node pve1", "web01 stopped", "Storage nas is 91", "91.0",
             "not seen", "2 of 3 nodes online",
         )  # fmt: skip
         await well(shown)
