@@ -38,6 +38,11 @@ def _commands(sources: Sources, report: Report) -> None:
         report.problem("MQTT_COMMANDS", f"is {told}, but MQTT_ALLOW={level} says otherwise: keep one of them.")
 
 
+def _site_shutdown(sources: Sources, report: Report) -> None:
+    if sources.value(ROWS["SITE_SHUTDOWN"]) and sources.value(ROWS["MQTT_ALLOW"]) not in {"destroy", "exec"}:
+        report.warning("SITE_SHUTDOWN=true: not used, because the command needs MQTT_ALLOW=destroy (docs/shutdown.md).")
+
+
 def _broker(sources: Sources, report: Report) -> None:
     host = sources.value(ROWS["MQTT_HOST"])
     remote = [row.key for row in FIXED if row.group == "MQTT" and row.key not in _BROKER_ALWAYS]
@@ -86,6 +91,7 @@ RULES: tuple[Callable[[Sources, Report], None], ...] = (
     _verification,
     _elevation,
     _commands,
+    _site_shutdown,
     _broker,
     _broker_tls,
     _listening,

@@ -18,6 +18,7 @@ from mqtt_bridge.targets import Ref
 log = logging.getLogger(__name__)
 
 CALL = 60.0  # seconds for one call, its fresh reads among them
+ALIVE = 60.0  # seconds between two notes while nothing happens
 KINDS = ("qemu", "lxc")
 
 
@@ -59,7 +60,9 @@ class Around:
             raise Aborted
 
     async def pause(self, seconds: float) -> None:
-        """Ends early by an abort, which it raises."""
+        """Ends early by an abort, which it raises. Notes now and then that somebody is at it."""
+        if time.time() - self.progress.changed > ALIVE:
+            await self.keep()
         try:
             async with asyncio.timeout(seconds):
                 await self.stop.wait()

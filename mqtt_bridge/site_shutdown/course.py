@@ -33,7 +33,7 @@ class Course:
         try:
             while stage := around.progress.stage:
                 await GuestStage(around, await self._whole(stage)).run()
-                await around.keep(at=around.progress.at + 1, since=time.time())
+                await self._next()
             if around.progress.nodes:
                 nodes = NodeStage(around)
                 refused = nodes.refused
@@ -46,6 +46,13 @@ class Course:
             remaining = around.progress.remaining
             text = _failed(around.progress, refused) if remaining else _done(around.progress)
             await self._end("failed" if remaining else "done", text)
+
+    async def _next(self) -> None:
+        """The stage after this one; behind the last one, the nodes announce themselves."""
+        after = self._around.progress.step(at=self._around.progress.at + 1)
+        stage = after.stage
+        message = f"Stage {stage.name} begins: {len(stage.vmids)} guests." if stage else after.message
+        await self._around.keep(at=after.at, since=time.time(), message=message)
 
     async def _end(self, phase: Phase, message: str) -> None:
         await self._around.keep(phase=phase, ended=time.time(), message=message)
@@ -87,6 +94,8 @@ def aborted(progress: Progress) -> str:
 
 def _done(progress: Progress) -> str:
     text = f"All is down: {len(progress.down)} guests, {len(progress.nodes)} nodes."
+    if progress.silent:
+        text += " Of the last ones it is seen that no API answers any more since they were asked."
     if late := [v for v in progress.late if v not in progress.down]:
         text += f" Not shut down in time, so it went with its node: {_few(progress, late)}."
     if progress.forced:

@@ -74,8 +74,8 @@ class GuestStage:
         return tuple(vmid for vmid in self._stage.vmids if vmid not in gone)
 
     def _gone(self, seen: Mapping[int, tuple[str, str]]) -> Iterator[int]:
-        """What stands still, or does not exist any more."""
-        return (v for v in self._stage.vmids if v not in seen or seen[v][1] == "stopped")
+        """What stands still. What is not listed is not known: a token that lost its rights sees empty lists."""
+        return (v for v in self._stage.vmids if v in seen and seen[v][1] == "stopped")
 
     async def _ask(self, vmids: Sequence[int], seconds: int) -> None:
         """Those of `asking` may be asked twice, after a crash in between: better than never."""

@@ -14,6 +14,7 @@ from mqtt_bridge.targets import NodeRef
 
 PACE = 1.0  # seconds between two looks
 AGAIN = 10.0  # seconds until a node that refused is asked again
+SURE, UNASKED = 4.0, 30.0  # seconds that a node must be seen away: one that was asked to go, and one that was not
 SILENT = 8.0  # seconds of silence after which a site all of whose nodes were asked is gone
 OWN = 2  # the rank of the node that the bridge runs on
 
@@ -25,6 +26,7 @@ class NodeStage:
         self._around = around
         self._tried: dict[str, float] = {}
         self._silent: float | None = None
+        self._away: dict[str, float] = {}
         self.refused: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -78,25 +80,36 @@ class NodeStage:
     async def _look(self, group: Sequence[Node]) -> list[Node]:
         """Those of the group that are not gone."""
         around = self._around
-        names = {node.name for node in around.progress.nodes}
         try:
             online = set(await around.nodes())
         except ProxmoxError:
-            online = self._unanswered(names)
+            down = self._unanswered()
         else:
             self._silent = None
-        down = tuple(n.name for n in around.progress.nodes if n.name not in online)
-        if down != around.progress.nodes_down:
-            left = ", ".join(n.name for n in around.progress.nodes if n.name in online)
-            message = f"{len(down)} of {len(names)} nodes are down{f'; still up: {left}' if left else ''}."
-            await around.keep(nodes_down=down, message=message)
-        return [node for node in group if node.name in online]
+            down = self._offline(online)
+        if set(down) != set(around.progress.nodes_down):
+            left = ", ".join(n.name for n in around.progress.nodes if n.name not in down)
+            message = (
+                f"{len(down)} of {len(around.progress.nodes)} nodes are down{f'; still up: {left}' if left else ''}."
+            )
+            await around.keep(nodes_down=down, silent=self._silent is not None, message=message)
+        return [node for node in group if node.name not in down]
 
-    def _unanswered(self, names: set[str]) -> set[str]:
+    def _offline(self, online: set[str]) -> tuple[str, ...]:
+        """What has been away for a while: a node that is leaving may answer, and sees none of the others any more.
+
+        Longest where it was not asked, since it is not asked any more then.
+        """
+        now, asked = time.monotonic(), self._around.progress.nodes_asked
+        names = [node.name for node in self._around.progress.nodes]
+        self._away = {name: self._away.get(name, now) for name in names if name not in online}
+        return tuple(n for n, since in self._away.items() if now - since >= (SURE if n in asked else UNASKED))
+
+    def _unanswered(self) -> tuple[str, ...]:
         """Nobody answers: where each node was asked to go, that is what was to be seen, once it lasts."""
-        now = time.monotonic()
+        progress, now = self._around.progress, time.monotonic()
         self._silent = now if self._silent is None else self._silent
-        asked = {*self._around.progress.nodes_asked, *self._around.progress.nodes_down}
-        if names <= asked and now - self._silent >= SILENT:
-            return set()
-        return names - set(self._around.progress.nodes_down)
+        names = tuple(node.name for node in progress.nodes)
+        if set(names) <= {*progress.nodes_asked, *progress.nodes_down} and now - self._silent >= SILENT:
+            return names
+        return progress.nodes_down

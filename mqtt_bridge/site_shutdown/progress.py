@@ -47,7 +47,7 @@ class Progress(Model):
     """Times are Unix seconds. `at` is the stage that is under way; behind the last one come the nodes.
 
     `asking` was perhaps sent, `asked` was. `late` did not go down in time: VMIDs with the node that each was on.
-    `back`: something was started again in the middle of it.
+    `silent`: that the last nodes are down is told by their API's silence. `back`: something was started again since.
     """
 
     id: str
@@ -74,6 +74,7 @@ class Progress(Model):
     why: dict[int, str] = Field(default_factory=dict)
     nodes_asked: tuple[str, ...] = ()
     nodes_down: tuple[str, ...] = ()
+    silent: bool = False
     back: bool = False
     message: str = ""
 

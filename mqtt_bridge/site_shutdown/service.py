@@ -153,6 +153,7 @@ class SiteShutdowns:
         age = time.time() - progress.changed
         if not back and not booted and age <= OLD:
             log.warning("The shutdown of site %s is gone on with", progress.site)
+            await around.keep(since=time.time())  # our absence is not counted
             await Course(around, self._permission).run()
             return
         why = f"the bridge was away for {age / 60:.0f} minutes" if not (back or booted) else "it was started again"

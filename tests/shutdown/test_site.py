@@ -39,6 +39,7 @@ async def test_all_goes_down_in_stages_and_what_we_run_on_last(tmp_path: Path, m
             ENABLED_NOTIFIERS="WEBHOOK",
             WEBHOOK_OUT_URL=receiver.webhook,
             NOTIFY_DEBOUNCE="0",
+            PROXMOX_RATE_LIMIT="2",  # a minute: a battery does not wait for it
         ):
             dry = await on.order("shutdown", dry_run=True, args={"stages": ["web", "db"]})
             assert (dry["status"], dry["ok"], dry["allowed"]) == ("dry_run", True, True)
@@ -169,6 +170,12 @@ async def test_of_two_sites_one_goes_down_and_the_other_stays(tmp_path: Path) ->
             one.fault("guest-deaf", deaf)
             await on.order("shutdown", site="north", args={"force": True})
             await until(lambda: on.state("north").get("guests_down") == on.state("north")["guests_total"] - 1, LONG)
+            one.fault("token-strip")
+            looks = _looks(one)
+            await until(lambda: _looks(one) > looks + 20, LONG)
+            seen = on.state("north")
+            assert (seen["state"], seen["guests_down"]) == ("running", seen["guests_total"] - 1), "a list was empty"
+            one.fault("token-unstrip")
             one.fault("api-error", 500)
             await until(lambda: "does not answer" in on.state("north")["message"], LONG)
             one.fault("guest-deaf", deaf)
@@ -180,3 +187,7 @@ async def test_of_two_sites_one_goes_down_and_the_other_stays(tmp_path: Path) ->
             assert not next(iter(one.world.nodes.values())).online
             await on.told("site.shutdown.done", "north")
             assert [k for k in on.kinds("south") if k.startswith("site.shutdown")] == []
+
+
+def _looks(lab: Lab) -> int:
+    return sum(request.path == "/cluster/resources" for request in lab.requests)
