@@ -18,7 +18,7 @@ from tests.support.chromium import CHROMIUM, Page, browser
 
 TARGET = os.environ.get("HA_PICTURES", "")
 ONLY = [name for name in os.environ.get("HA_PICTURES_OF", "").split(",") if name]
-WIDTH, HEIGHT = 700, 2400
+WIDTH, HEIGHT = 700, 3200
 NEVER = 4_102_444_800_000  # milliseconds
 # what is found in a page of nested shadow roots
 DEEP = """
@@ -34,6 +34,11 @@ CARD = (
 (() => {
   const card = deep('blueprint-%s-editor').flatMap(each => deep('ha-card.blueprint, ha-card', each.shadowRoot))[0];
   if (!card || deep('ha-selector', card).length < 3) return null;
+  const shown = (name, inside) => deep(name, card).every(each => each.shadowRoot && inside(each.shadowRoot));
+  if (!shown('ha-selector', root => root.firstElementChild && root.firstElementChild.shadowRoot)) return null;
+  const texts = deep('ha-markdown-element', card);
+  if (!texts.length || !texts.every(each => each.childElementCount)) return null;
+  if (!shown('ha-icon', root => deep('path', root).length)) return null;
   const box = card.getBoundingClientRect();
   return {x: box.x - 8, y: box.y - 8, width: box.width + 16, height: box.height + 16};
 })()
