@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[2] / "ha_blueprints"
 ADDRESS = "https://example.org/proxmox-mcp/ha_blueprints"
 IMPORT = "https://my.home-assistant.io/redirect/blueprint_import/?blueprint_url="
 FILES = sorted(FOLDER.glob("*/*/*.yaml"))
-LARGEST = 120_000  # bytes of a picture
+LARGEST = 80_000  # bytes of a picture
 ASKED = ("entity", "device", "target", "text")  # what only people can know: these alone may be without a default
 HEAD = {"name", "description", "domain", "author", "source_url", "homeassistant", "input"}
 SINGULAR = {"trigger", "condition", "action"}  # how the parts of an automation were called before

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse
 
+from tests.support.png import small
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 PATIENCE = 60.0
@@ -42,10 +44,10 @@ class Page:
         return found
 
     async def picture(self, file: Path, **clip: float) -> None:
-        """PNG of what is seen, or of a part: x, y, width, height in CSS pixels."""
+        """PNG of what is seen, or of a part: x, y, width, height in CSS pixels. Few colours: it is for documents."""
         part = {"clip": {"scale": 1, **clip}, "captureBeyondViewport": True} if clip else {}
         taken = await self.do("Page.captureScreenshot", format="png", **part)
-        file.write_bytes(base64.b64decode(taken["data"]))
+        file.write_bytes(await asyncio.to_thread(small, base64.b64decode(taken["data"])))
 
 
 @asynccontextmanager
