@@ -46,7 +46,7 @@ from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.proxmox.urgent import UrgentApi
 from mqtt_bridge.settings import Settings
 from mqtt_bridge.site_shutdown.book import Book
-from mqtt_bridge.site_shutdown.service import STANDING, SiteShutdowns
+from mqtt_bridge.site_shutdown.service import STANDING, SiteShutdowns, may
 from mqtt_bridge.statedir import StateDir, broker_options
 from mqtt_bridge.topics import TABLE, Parsed
 
@@ -216,7 +216,7 @@ class Bridge:
         book = Book(self.events.journal, retained, lambda: retained.settled(self.broker))
         sites = [site.slug for site in settings.sites if site.kind == "pve"]
         audit = Audit(settings.general.state_dir)
-        standing = STANDING if settings.permission.site_shutdown else None
+        standing = STANDING if may(settings.permission) else None
         return SiteShutdowns(
             self._actions(clients, standing), settings.permission, clients=clients, book=book, audit=audit, sites=sites
         )
@@ -306,10 +306,9 @@ class Bridge:
             self._give_way(error)
             await asyncio.get_running_loop().create_future()
         await self._begin_notifying(self._stack)  # a standby tells nothing until it has taken over
+        self.shutdowns = self._shutting_down()
+        self.pollers.parts.start("site shutdown", self.shutdowns.run)
         if self.settings.permission.mqtt_allow != "read":  # and not before the sites are ours
-            self.shutdowns = self._shutting_down()
-            if self.settings.permission.site_shutdown:
-                self.pollers.parts.start("site shutdown", self.shutdowns.run)
             self.pollers.parts.start("commands", self._take_commands)
         self.pollers.parts.start("evacuation", self.evacuation.run)
         self._listen_to_events()

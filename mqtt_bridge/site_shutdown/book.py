@@ -37,7 +37,13 @@ class Book:
         self.known: dict[str, Progress] = {}
 
     async def load(self, site: str) -> Progress | None:
-        """The last one of a site."""
+        """The last one of a site, which is then published."""
+        found = await self.last(site)
+        self.publish(site)
+        return found
+
+    async def last(self, site: str) -> Progress | None:
+        """The same, and nothing is published."""
         text = await self._journal.cursor(_CURSOR + site)
         try:
             found = Progress.model_validate_json(text) if text else None
@@ -46,7 +52,6 @@ class Book:
             found = None
         if found:
             self.known[site] = found
-        self.publish(site)
         return found
 
     def publish(self, site: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mqtt_bridge.actions.reading import Reading
+from mqtt_bridge.errors import ProxmoxError
 from mqtt_bridge.policy import Principal, Refusal, judge
 from mqtt_bridge.settings import Level, PermissionSettings
 from mqtt_bridge.site_shutdown.wanted import ShutdownError, Wanted
@@ -19,6 +20,7 @@ OTHERS, NODES = "others", "nodes"
 UP = frozenset({"running", "paused", "unknown"})
 Rank = Literal[0, 1, 2]  # an ordinary node; one that a guest of ours runs on; the one that this bridge runs on
 NAMED = 20  # guests in a sentence
+READ = 15.0  # seconds for the guests of one node
 CEPH = frozenset({"rbd", "cephfs"})
 
 
@@ -101,10 +103,11 @@ async def make(
     nodes = await _nodes(reading, site)
     if wanted.nodes and nodes:
         await reading.sees_all(ACT.title, nodes[0])
-    online = [node for node in nodes if node.online]
-    present = await asyncio.gather(*(reading.guests_on(node, going_down=True) for node in online))
-    up = {node.node: [g for g in guests if g.state in UP] for node, guests in zip(online, present, strict=True)}
     sorted_out = _Sorting(permission, principal, wanted)
+    online = [node for node in nodes if node.online]
+    read = await asyncio.gather(*(_guests(reading, node, sorted_out) for node in online))
+    found = {node.node: guests for node, guests in zip(online, read, strict=True) if guests is not None}
+    up = {node: [guest for guest in guests if guest.state in UP] for node, guests in found.items()}
     going = [guest for guests in up.values() for guest in guests if sorted_out.goes(guest)]
     stages = _stages(wanted, going)
     steps = tuple(sorted((sorted_out.steps(nodes, up)), key=lambda step: step.rank))
@@ -121,6 +124,17 @@ async def make(
 async def _nodes(reading: Reading, site: str) -> list[NodeTarget]:
     names = sorted(await reading.node_names(site))
     return list(await asyncio.gather(*(reading.node(NodeRef(name, site)) for name in names)))
+
+
+async def _guests(reading: Reading, node: NodeTarget, sorted_out: "_Sorting") -> tuple[GuestTarget, ...] | None:
+    """None: it cannot be read, so it is left out; a node that hangs must not keep all others up."""
+    try:
+        async with asyncio.timeout(READ):
+            return await reading.guests_on(node, going_down=True)
+    except (ProxmoxError, TimeoutError) as error:
+        why = error.message if isinstance(error, ProxmoxError) else f"no answer in {READ:.0f} s"
+        sorted_out.left_out.append(LeftOut(node.label, f"its guests cannot be read: {why}"))
+        return None
 
 
 def _judged(permission: PermissionSettings, principal: Principal, objects: Sequence[Touched]) -> Refusal | None:
@@ -164,6 +178,8 @@ class _Sorting:
         for node in nodes if self._wanted.nodes else ():
             if not node.online:
                 self.left_out.append(LeftOut(node.label, "it is offline"))
+                continue
+            if node.node not in up:
                 continue
             guests = up[node.node]
             if refusal := _judged(self._permission, self._principal, [Touched(node), *map(Touched, guests)]):

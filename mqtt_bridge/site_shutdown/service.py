@@ -12,7 +12,7 @@ from mqtt_bridge.audit import Audit
 from mqtt_bridge.errors import PolicyError, ProxmoxError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.api import Api
-from mqtt_bridge.settings import PermissionSettings
+from mqtt_bridge.settings import PermissionSettings, allows
 from mqtt_bridge.site_shutdown.around import Around
 from mqtt_bridge.site_shutdown.book import Book
 from mqtt_bridge.site_shutdown.course import Course, after
@@ -33,8 +33,13 @@ STANDING = Standing(
 )
 
 
+def may(permission: PermissionSettings) -> bool:
+    """Whether the settings let a whole site be shut down over MQTT."""
+    return permission.site_shutdown and allows(permission.mqtt_allow, ACT.risk)
+
+
 class SiteShutdowns:
-    """`run` it supervised, where the setting allows it. `actions` are those that have STANDING."""
+    """`run` it supervised. `actions` are those that have STANDING."""
 
     def __init__(
         self,
@@ -57,7 +62,10 @@ class SiteShutdowns:
         self._beginning: set[str] = set()
 
     async def run(self) -> None:
-        """Until cancelled; what was interrupted is gone on with."""
+        """Until cancelled; what was interrupted is gone on with, or given up where it is not allowed any more."""
+        if not may(self._permission):
+            await self._give_up()
+            await asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as group:
             for site in self._sites:
                 found = await self._book.load(site)
@@ -69,6 +77,13 @@ class SiteShutdowns:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._start = None
+
+    async def _give_up(self) -> None:
+        for site in self._sites:
+            found = await self._book.last(site)
+            if found and found.phase == "running":
+                text = f"It is not gone on with: {SETTING} or MQTT_ALLOW does not allow it any more."
+                await self._book.keep(found.step(phase="aborted", ended=time.time(), message=text))
 
     def _begun(self, around: Around, group: asyncio.TaskGroup) -> None:
         course = Course(around, self._permission)
@@ -97,7 +112,7 @@ class SiteShutdowns:
 
     async def begin(self, site: str, order: Order, wanted: Wanted) -> tuple[SitePlan, Progress]:
         """It is judged, noted and begun. Raises as `plan`, and AuditError."""
-        if self._start is None and self._permission.site_shutdown:
+        if self._start is None and may(self._permission):
             raise ShutdownError("The bridge is only starting.", cure="Send it again in a moment.")
         if site in self._beginning or self._running(site):
             raise ShutdownError(f"Site {site} is being shut down already.", cure="shutdown_abort ends that.")
@@ -147,7 +162,8 @@ class SiteShutdowns:
     # --- after a restart of ours -------------------------------------------------------------------------------------
 
     async def _resume(self, around: Around) -> None:
-        progress = around.progress
+        order = around.progress.order.model_copy(update={"level": self._permission.mqtt_allow})
+        progress = around.progress = around.progress.model_copy(update={"order": order})
         booted = progress.boot != boot_id()
         back = await self._back(around, wait=booted)
         age = time.time() - progress.changed

@@ -12,6 +12,7 @@ from mqtt_bridge.audit_verify import verify
 from mqtt_bridge.broker import Broker
 from mqtt_bridge.bus import Message
 from mqtt_bridge.settings import load
+from mqtt_bridge.site_shutdown.service import may
 from proxmox_mcp.lab import Lab, LabOptions
 from tests.commands.desk import asked
 from tests.support.mosquitto import Mosquitto
@@ -108,7 +109,7 @@ class Stage:
         async with Bridge(fast(load({**self.env, **more}, search=False))) as running:
             await running.ready()
             await until(lambda: running.commands is not None and running.commands.listening, LONG)
-            if running.settings.permission.site_shutdown:
+            if may(running.settings.permission):
                 await until(lambda: self.state(next(iter(self.labs))), LONG)
             yield running
 

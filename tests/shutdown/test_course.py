@@ -166,6 +166,7 @@ def _left(on: Scene, **fields: Any) -> Progress:
         ({"boot": "another start of this machine"}, "failed", "started again"),
         ({"node": "pve2"}, "failed", "Not seen to go down"),
         ({"all": True}, "done", "All was down"),
+        ({"setting": "false"}, "aborted", "not allow it any more"),
     ],
 )
 async def test_what_came_back_or_is_old_is_not_gone_on_with(
@@ -185,7 +186,7 @@ async def test_what_came_back_or_is_old_is_not_gone_on_with(
         (tmp_path / "state").mkdir(mode=0o700)
         async with Journal(tmp_path / "state" / "journal.db") as journal:
             await journal.commit([], {"site shutdown/lab": left.model_dump_json()})
-        async with on.bridge():
+        async with on.bridge(SITE_SHUTDOWN=how.get("setting", "true")):
             found = await on.became(state)
             assert text in found["message"], found
             assert (on.writes(), on.state()["state"]) == ([], state)

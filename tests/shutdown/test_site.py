@@ -127,6 +127,10 @@ async def test_what_is_refused_and_what_the_rules_leave_out(tmp_path: Path) -> N
             assert (await on.order("shutdown_abort"))["refused"] == "not_possible"
             assert (await on.order("shutdown", site="pbs1"))["refused"] == "not_possible"
             assert on.writes() == []
+            on.lab.fault("daemon-down", "pve1")
+            hangs = await on.order("shutdown", dry_run=True)
+            assert "cannot be read" in {o["what"]: o["why"] for o in hangs["details"]["left_out"]}["node pve1"]
+            on.lab.fault("daemon-up", "pve1")
             one = asked("shutdown", args={"stages": ["web"]})
             first = await on.send(one)
             left = {each["what"]: each["why"] for each in first["details"]["left_out"]}
