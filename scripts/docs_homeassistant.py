@@ -13,7 +13,7 @@ This page is made by `scripts/make_docs.py`.
 With Home Assistant on the same broker there is nothing to configure: `HA_DISCOVERY` is true, and every cluster
 (or standalone host, or Backup Server), node, guest, storage, datastore, physical disk and ZFS pool appears as a
 device, linked to what it is part of. Home Assistant 2024.12 or newer is needed (device-based MQTT discovery); tested
-on 2025.4.
+on 2025.4 and 2026.11.
 
 ## Set up
 
