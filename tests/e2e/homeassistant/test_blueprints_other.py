@@ -68,8 +68,8 @@ async def test_a_schedule_has_power(house: House, phone: Phone) -> None:
     guests = [devices[f"proxmox_lab_guest_{vmid}"]["id"] for vmid in (100, 102)]
     schedule = await hass.call(hass.ha.ws, "schedule/create", name="Office hours")
     with_them: dict[str, Any] = {
-        "schedule": "schedule.office_hours", "guests": guests, "phones": [phone.device_id], "pause": 1, "grace": 20,
-        "start_limit": 20,
+        "schedule": "schedule.office_hours", "guests": guests, "phones": [phone.device_id], "pause": 1, "grace": 30,
+        "start_limit": 30,
     }  # fmt: skip
     async with automation(hass, "schedule_power", **with_them) as robot:
         await turn(hass, schedule, "on")
@@ -84,14 +84,14 @@ async def test_a_schedule_has_power(house: House, phone: Phone) -> None:
         assert phone.pushes == []
         lab.fault("task-fail", "qmshutdown", "got timeout")
         await turn(hass, schedule, "off")
-        push = await phone.push("web01 not shut down", "it still runs after 20 s")
+        push = await phone.push("web01 not shut down", "it still runs after 30 s", seconds=LOOK)
         assert lab.requests.count("POST", "*/qemu/100/status/stop") == 0
         await phone.press(push, "Force stop")
         await phone.push("web01 shut down", "By force: web01")
         assert lab.requests.count("POST", "*/qemu/100/status/stop") == 1
         lab.fault("task-fail", "qmstart", "no memory")
         await turn(hass, schedule, "on")
-        push = await phone.push("web01 not started")
+        push = await phone.push("web01 not started", seconds=LOOK)
         await phone.press(push, "Again")
         await phone.push("web01 started")
         fired, pushes = await robot.fired(), len(phone.pushes)
@@ -101,7 +101,7 @@ async def test_a_schedule_has_power(house: House, phone: Phone) -> None:
     async with automation(hass, "schedule_power", **with_them, force=True, catches_up=True, success=True):
         lab.fault("task-fail", "qmshutdown", "got timeout")
         await turn(hass, schedule, "off")
-        await phone.push("shut down", "By force: web01")
+        await phone.push("shut down", "By force: web01", seconds=LOOK)
         await powered(house, "off")
         assert lab.requests.count("POST", "*/qemu/100/status/stop") == 2
         await hass.call(hass.ha.stop_hass)
@@ -233,7 +233,7 @@ async def powered(house: House, word: str) -> None:
 
 
 def soon() -> str:
-    return (datetime.now(UTC) + timedelta(seconds=8)).strftime("%H:%M:%S")
+    return (datetime.now(UTC) + timedelta(seconds=20)).strftime("%H:%M:%S")
 
 
 async def looked(robot: Robot) -> None:
