@@ -53,3 +53,9 @@ def test_every_model_that_it_looks_for_exists() -> None:
     models = {model for one in configs if one for model in re.findall(rb'"mdl":"([^"]*)"', one.payload)}
     looked = set(re.findall(r"'model', '([^']+)'", TEXT)) | {"Storage", "Datastore", "Virtual machine", "Container"}
     assert {model.encode() for model in looked} <= models
+
+
+def test_the_shutdown_of_a_site_is_told_by_its_states() -> None:
+    """It is the one entity with the option `aborted`."""
+    assert [row.key for row in ENTITIES if "aborted" in row.options] == ["shutdown"]
+    assert {"running", "aborted", "failed"} <= {one for row in ENTITIES if row.key == "shutdown" for one in row.options}
