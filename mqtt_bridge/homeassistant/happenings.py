@@ -1,13 +1,14 @@
 """Events for Home Assistant's event entities: one word for each, on the topic of the guest, node or site.
 
-Told once a happening (never a duplicate), not retained, and not much later than it happened: an automation that starts
-hours after its cause is worse than none.
+Told once a happening to each device, not retained, and not much later than it happened: an automation that starts hours
+after its cause is worse than none. Of several reports of one happening the first that has a word for the device counts:
+the end of the task `qmshutdown` has none, and is often reported before the guest is seen to be stopped.
 """
 
 import asyncio
 import re
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ WAITING = 1000  # events that wait for the broker; the oldest give way, counted
 LATE = 900.0  # seconds after its receipt in which an event is still told
 TEXT = 500  # characters of a message
 GUESTS = 500  # of one backup job
+REMEMBERED = 5000  # happenings
 OK, FAILED, WARNING = "backup_ok", "backup_failed", "backup_warning"
 
 # a kind, as a pattern → the word, by what it is told of
@@ -66,8 +68,6 @@ _ANY = re.compile("|".join(f"(?:{pattern})" for rows in (_GUEST, _NODE, _CLUSTER
 
 def told(event: Event) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Topic kind, ids and word for each device that the event is of."""
-    if event.duplicate_of is not None:
-        return
     if event.guest is not None and (word := _word("guest", event.kind)):
         yield "guest_event", {"vmid": event.guest}, word
     elif word := _word("guest", event.kind):
@@ -102,6 +102,7 @@ class Happenings:
         self._knows = knows
         self._waiting: deque[tuple[float, Message]] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
+        self._told: OrderedDict[str, set[Key]] = OrderedDict()  # by the id of a happening's first report
 
     @contextmanager
     def watch(self, journal: Journal) -> Iterator[None]:
@@ -115,14 +116,24 @@ class Happenings:
     def take(self, new: Sequence[Stored]) -> None:
         """What the journal has newly stored."""
         for stored in new:
+            self._remember(stored.id)
             if _ANY.fullmatch(stored.kind):
                 self._take(stored.event, stored.received_at)
 
+    def _remember(self, identity: str) -> None:
+        self._told.setdefault(identity, set())
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+
     def _take(self, event: Event, at: float) -> None:
+        already = self._told.get(event.duplicate_of or event.id)
+        if already is None:
+            return  # its first report was before this run: it may have been told then
         for kind, ids, word in told(event):
             key = Key(event.site, kind.removesuffix("_event"), tuple(str(each) for each in ids.values()))
-            if not self._knows(key):
+            if key in already or not self._knows(key):
                 continue
+            already.add(key)
             self.stats["dropped"] += len(self._waiting) == WAITING
             topic = self._names.build(kind, site=event.site, **ids)
             self._waiting.append((at, Message(topic, _payload(event, ids, word), KINDS[kind].qos)))

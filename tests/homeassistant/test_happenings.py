@@ -44,7 +44,6 @@ CASES = [
     (event("ha.service.state", guest=100, ok=False), [("cluster_event", "ha_error")]),
     (event("ha.service.recovered", guest=100), [("cluster_event", "ha_recovered")]),
     (event("audit.approval.requested"), [("cluster_event", "approval_requested")]),
-    (event("guest.started", guest=100, duplicate_of="x"), []),
     (event("system.mail", node="pve1"), []),
 ]  # fmt: skip
 
@@ -91,3 +90,33 @@ async def test_they_are_published_once_and_not_retained() -> None:
     said = json.loads(got[0].payload)
     assert (said["event_type"], said["vmid"], said["name"]) == ("stopped_unexpectedly", 100, "web01")
     assert len(said["message"]) == 500
+
+
+async def test_of_several_reports_the_first_with_a_word_counts() -> None:
+    """For each device; what was first reported to an earlier run is not told again."""
+    loopback, got = Loopback(), list[Message]()
+    happenings = Happenings(Topics(), lambda _: True)
+    guests = [{"vmid": 101, "ok": True}, {"vmid": 102, "ok": False}]
+    async with Journal() as journal, loopback.client(got.extend) as reader, loopback.client() as bus:
+        await reader.subscribe(["proxmox/#"])
+        work = asyncio.create_task(happenings.run(bus))
+        with happenings.watch(journal):
+            for one in (
+                event("task.qmshutdown.finished", id="a", guest=100, node="pve1"),
+                event("guest.stopped", id="b", guest=100, node="pve1", duplicate_of="a"),
+                event("guest.stopped", id="c", guest=100, node="pve1", duplicate_of="a"),
+                event("guest.started", id="d", guest=100, duplicate_of="of an earlier run"),
+                event("task.vzdump.failed", id="e", node="pve1"),
+                event("backup.job.failed", id="f", node="pve1", duplicate_of="e", metadata={"guests": guests}),
+                event("guest.started", id="g", guest=103),
+            ):
+                await journal.commit([one], {})
+            await until(lambda: any("103" in m.topic for m in got))
+        work.cancel()
+    assert [(m.topic.removeprefix("proxmox/lab/"), json.loads(m.payload)["event_type"]) for m in got] == [
+        ("guest/100/event", "stopped"),
+        ("node/pve1/event", "task_failed"),
+        ("guest/101/event", "backup_ok"),
+        ("guest/102/event", "backup_failed"),
+        ("guest/103/event", "started"),
+    ]

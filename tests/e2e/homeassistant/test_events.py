@@ -79,7 +79,8 @@ async def automate(hass: Hass, device: str, *types: str) -> None:
     chosen = [one for one in offered if one["domain"] == "mqtt" and one["type"] in types]
     assert {one["type"] for one in chosen} == set(types)
     triggers = [
-        {**{k: v for k, v in one.items() if k != "metadata"}, "trigger": "device", "id": one["type"]} for one in chosen
+        {**{k: v for k, v in one.items() if k not in {"metadata", "platform"}}, "trigger": "device", "id": one["type"]}
+        for one in chosen
     ]
     action = {"event": TRIGGERED, "event_data": {"type": "{{ trigger.id }}"}}
     await hass.call(hass.ha.automation_raw, "triggered", {"triggers": triggers, "conditions": [], "actions": [action]})
