@@ -123,8 +123,8 @@ what that brings: [homeassistant-setup.md](homeassistant-setup.md#the-recorder).
 ## Coming from another Proxmox integration
 
 Both can run side by side: entity ids differ. Which entity is which, and how history is kept:
-[homeassistant-setup.md](homeassistant-setup.md#coming-from-another-proxmox-integration). To take everything of ours away
-again: stop the bridge, then `mqtt-bridge purge`.
+[homeassistant-setup.md](homeassistant-setup.md#coming-from-another-proxmox-integration). To take everything of ours
+away again: stop the bridge, then `mqtt-bridge purge`.
 
 ## Known
 
