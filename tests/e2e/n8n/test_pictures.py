@@ -1,4 +1,7 @@
-"""Pictures of the canvases for the README: N8N_PICTURES=n8n_workflows/pictures make e2e-n8n ARGS='-k pictures'."""
+"""Pictures of the canvases for the README: N8N_PICTURES=n8n_workflows/pictures make e2e-n8n ARGS='-k pictures'.
+
+N8N_PICTURES_OF='3-*' takes those alone.
+"""
 
 import asyncio
 import os
@@ -11,6 +14,7 @@ from tests.e2e.n8n.stage import WORKFLOWS, Ports, workflow
 from tests.support.chromium import CHROMIUM, browser
 
 FOLDER = os.environ.get("N8N_PICTURES", "")
+WHICH = os.environ.get("N8N_PICTURES_OF", "*")
 READY = "document.querySelectorAll('[data-test-id=canvas-node], .vue-flow__node').length"
 
 pytestmark = pytest.mark.skipif(not FOLDER or not CHROMIUM, reason="N8N_PICTURES names no folder, or no chromium")
@@ -21,9 +25,10 @@ async def test_pictures(n8n: N8n, ports: Ports, tmp_path: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     async with browser(tmp_path) as page:
         await page.do("Network.setCookie", name="n8n-auth", value=n8n.cookie, url=n8n.url)
-        script = "localStorage.setItem('n8n-browserId', 'tests')"
+        script = "localStorage.setItem('n8n-browserId', 'tests'); "
+        script += "addEventListener('beforeunload', (event) => event.stopImmediatePropagation(), true)"  # it asks
         await page.do("Page.addScriptToEvaluateOnNewDocument", source=script)
-        for path in sorted(WORKFLOWS.glob("*.json")):
+        for path in sorted(WORKFLOWS.glob(f"{WHICH}.json")):
             raw = workflow(path.stem, ports)
             await page.do("Page.navigate", url=f"{n8n.url}/workflow/{raw['id']}")
             await page.becomes(f"{READY} >= {len(raw['nodes']) // 2}")
