@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.homeassistant.blueprints import FOLDER, OURS, imported, ready
+from tests.e2e.homeassistant.blueprints import FOLDER, OURS, Phone, imported, ready
 from tests.e2e.homeassistant.conftest import House
 from tests.e2e.homeassistant.hass import Hass
 from tests.support.chromium import CHROMIUM, Page, browser
@@ -48,8 +48,9 @@ CARD = (
 pytestmark = pytest.mark.skipif(not TARGET or not CHROMIUM, reason="HA_PICTURES names no folder, or no chromium")
 
 
-async def test_pictures(house: House, tmp_path: Path) -> None:
+async def test_pictures(house: House, handset: Phone, tmp_path: Path) -> None:
     hass, folder = house.hass, Path(TARGET).absolute()
+    assert handset.device_id  # forms ask for a phone
     folder.mkdir(parents=True, exist_ok=True)
     await ready(house)
     async with browser(tmp_path, (WIDTH, HEIGHT)) as page:
@@ -102,7 +103,7 @@ async def _still(page: Page, expression: str) -> dict[str, float]:
 async def _needed(hass: Hass, path: str, domain: str) -> dict[str, Any]:
     """Something for each input without a default: the first that fits."""
     listed = await hass.call(hass.ha.blueprints, domain)
-    states, devices = await hass.states(), await hass.call(hass.ha.devices)
+    states, devices = await hass.states(), await hass.call(hass.ha.devices, False)
     found: dict[str, Any] = {}
     for section in listed[path]["metadata"]["input"].values():
         for key, each in section["input"].items():
@@ -120,9 +121,13 @@ def _fits(selector: dict[str, Any], states: dict[str, dict[str, Any]], devices: 
         domains = tuple(f"{domain}." for one in filters for domain in _list(one["domain"]))
         found = next((key for key in sorted(states) if key.startswith(domains)), "sensor.none")
     else:
-        models = {one.get("model") for one in filters}
-        found = next(one["id"] for one in devices if one["model"] in models)
+        found = next(one["id"] for one in devices if any(_is(one, each) for each in filters))
     return [found] if how.get("multiple") else found
+
+
+def _is(device: dict[str, Any], wanted: dict[str, str]) -> bool:
+    ours = any(identifier[0] == wanted["integration"] for identifier in device["identifiers"])
+    return ours and wanted.get("model", device["model"]) == device["model"]
 
 
 def _list(what: Any) -> list[Any]:
