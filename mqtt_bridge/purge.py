@@ -12,6 +12,7 @@ from mqtt_bridge.topics import TABLE, DiscoveryTopics, Topics
 
 QUIET = 1.0  # seconds without a message after which a broker has sent all it holds
 SETTLE = 2.0  # seconds in which Home Assistant lets go of disabled entities
+EACH, LONGEST = 0.1, 60.0  # and for each device; at most
 WINDOW = 500  # publishes under way at once
 ROUNDS = 50  # a broker that drops what exceeds its queue is asked again
 
@@ -70,7 +71,7 @@ async def purge(
                 break
             if collector.configs:
                 await _publish(broker, collector.configs)
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(min(SETTLE + EACH * len(collector.configs), LONGEST))
             await _publish(broker, dict.fromkeys(sorted(fresh, key=partial(_order, names, discovery)), b""))
     return sorted(found)
 
