@@ -94,7 +94,7 @@ async def test_everything_that_happens(house: House) -> None:
     try:
         with listening(hass, await hass.ids()) as heard:
             await guests(house, heard)
-            assert heard.triggered == ["migrated", "backup failed"]
+            await hass.until(lambda: _triggered(heard), f"not triggered: {heard.triggered}")
             await nodes(house, heard)
             await cluster(house, heard)
     finally:
@@ -104,12 +104,27 @@ async def test_everything_that_happens(house: House) -> None:
     await hass.quiet()
 
 
+async def _triggered(heard: Heard) -> bool:
+    return heard.triggered == ["migrated", "backup failed"]
+
+
+async def _fencing(hass: Hass) -> bool:
+    """As the bridge has published it."""
+    topic = "proxmox/lab/node/pve3"
+    found = await hass.call(hass.ha.retained, topic, 1)
+    return bool(json.loads(found[topic])["ha_state"] == "fence")
+
+
 async def guests(house: House, heard: Heard) -> None:
     hass, lab = house.hass, house.lab
     await say(hass, "guest/100", "shutdown")
     await heard.has(hass, GUEST, "stopped")
     await say(hass, "guest/100", "start")
     await heard.has(hass, GUEST, "started")
+    lab.fault("guest-crash", "100")
+    await heard.has(hass, GUEST, "stopped_unexpectedly")
+    await say(hass, "guest/100", "start")
+    await hass.becomes("proxmox_lab_guest_100_running", "on")
     await say(hass, "guest/100", "migrate", target="pve2")
     await heard.has(hass, GUEST, "migrated")
     await say(hass, "guest/100", "snapshot", name="before")
@@ -122,8 +137,6 @@ async def guests(house: House, heard: Heard) -> None:
     lab.fault("backup-fail", "100")
     await say(hass, "guest/100", "backup")
     await heard.has(hass, GUEST, "backup_failed")
-    lab.fault("guest-crash", "100")
-    await heard.has(hass, GUEST, "stopped_unexpectedly")
     assert set(heard.words[GUEST]) == set(guest_rows.EVENTS)
 
 
@@ -135,12 +148,12 @@ async def nodes(house: House, heard: Heard) -> None:
     lab.fault("task-fail", "qmsnapshot", "no space")
     await say(hass, f"guest/{vmid}", "snapshot", name="before")
     await heard.has(hass, NODE, "task_failed")
-    lab.fault("node-down", "pve3")
-    await heard.has(hass, NODE, "offline")
     lab.fault("node-ha", "pve3", "fence")
-    await hass.becomes("proxmox_lab_node_pve3_online", "off")
+    await hass.until(lambda: _fencing(hass), "fencing is not seen")
     lab.fault("node-ha", "pve3", "unknown")
     await heard.has(hass, NODE, "fenced")
+    lab.fault("node-down", "pve3")
+    await heard.has(hass, NODE, "offline")
     lab.fault("node-up", "pve3")
     await heard.has(hass, NODE, "online")
     assert set(heard.words[NODE]) == set(node_rows.EVENTS)
