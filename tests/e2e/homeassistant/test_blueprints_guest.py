@@ -5,7 +5,6 @@ from typing import Any
 
 from tests.e2e.homeassistant.blueprints import Phone, Robot, automation, plays, ready, well
 from tests.e2e.homeassistant.conftest import House
-from tests.e2e.homeassistant.test_control import event
 
 NOTE = "input_text.harness_text"
 POWER = "proxmox_lab_guest_100_power"
@@ -71,10 +70,10 @@ async def test_a_guest_that_is_down(house: House, phone: Phone) -> None:
 
         phone.forget()
         await hass.turn(POWER, "off")  # somebody asked for it
-        await told(house, "stopped")
+        await hass.becomes(POWER, "off")
         await asyncio.sleep(2.5)  # Proxmox counts seconds: a task of the second of a start may explain what comes after
         await hass.turn(POWER, "on")
-        await told(house, "started")
+        await hass.becomes(POWER, "on")
         await in_maintenance(house, robot)
         assert not phone.pushes, phone.pushes
         await plays(house, gone=103)
@@ -95,12 +94,11 @@ async def _maintained(house: House, robot: Robot, key: str) -> None:
     await hass.turn(key, "on")
     await hass.becomes(key, "on")
     house.lab.fault("guest-crash", "100")
-    await told(house, "stopped_unexpectedly")
     await hass.until(lambda: _more(robot, before), "it did not look at that")
     await hass.turn(key, "off")
     await hass.becomes(key, "off")
     await hass.turn(POWER, "on")
-    await told(house, "started")
+    await hass.becomes(POWER, "on")
 
 
 async def stops(robot: Robot) -> int:
@@ -183,11 +181,6 @@ async def looks(robot: Robot) -> str:
 
 async def _looked(robot: Robot, before: str) -> bool:
     return await looks(robot) > before
-
-
-async def told(house: House, word: str) -> None:
-    """The newest event of guest 100."""
-    await house.hass.until(lambda: event(house.hass, "proxmox_lab_guest_100_event", word), f"not {word}")
 
 
 async def backup(house: House, vmid: int) -> None:
