@@ -39,7 +39,7 @@ async def test_by_the_api(stage: Stage, n8n: N8n, ports: Ports) -> None:
                 await n8n.api("POST", f"/workflows/{made['id']}/activate")
                 await n8n.api("POST", f"/workflows/{made['id']}/deactivate")
             finally:
-                await n8n.api("DELETE", f"/workflows/{made['id']}")
+                await n8n.delete(f"/workflows/{made['id']}")
 
 
 async def test_setup_n8n_tells_the_difference_mends_it_and_publishes(stage: Stage, tmp_path: Path) -> None:
