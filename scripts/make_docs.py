@@ -56,8 +56,8 @@ where rights are missing, the lines that grant them):
 
 ```
 PROXMOX_HOST=192.0.2.10
-PROXMOX_USER=mcp@pve
-PROXMOX_TOKEN_NAME=mcp
+PROXMOX_USER=proxmox-mcp@pve
+PROXMOX_TOKEN_NAME=mqtt
 PROXMOX_TOKEN_VALUE=xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx
 ```
 
@@ -67,8 +67,8 @@ Several hosts and Backup Servers, each a site of its own, `proxmox/pve1/…`, `p
 PVE_NODES=pve1,pve-2
 PBS_NODES=pbs1
 PVE1_HOST=192.0.2.11
-PVE1_USER=mcp@pve
-PVE1_TOKEN_NAME=mcp
+PVE1_USER=proxmox-mcp@pve
+PVE1_TOKEN_NAME=mqtt
 PVE1_TOKEN_VALUE=…
 PVE_2_HOST=192.0.2.12:8006
 …
@@ -80,8 +80,8 @@ the start. Their user, token, CA and check of the certificate are those of the f
 ```
 PVE_CLUSTER_NAME=lab
 PVE_CLUSTER_PRIMARY_HOST=192.0.2.11
-PVE_CLUSTER_PRIMARY_USER=mcp@pve
-PVE_CLUSTER_PRIMARY_TOKEN_NAME=mcp
+PVE_CLUSTER_PRIMARY_USER=proxmox-mcp@pve
+PVE_CLUSTER_PRIMARY_TOKEN_NAME=mqtt
 PVE_CLUSTER_PRIMARY_TOKEN_VALUE=…
 PVE_CLUSTER_PRIMARY_CA_FILE=/etc/proxmox-mcp/pve-root-ca.pem
 PVE_CLUSTER_SUBNODES=pve2,pve3
@@ -96,7 +96,7 @@ Several clusters: `PVE_CLUSTERS=site1,site2`, and for each `SITE1_HOSTS` (a list
 
 A name stands in keys in capitals, with `-` as `_`. Where that makes a setting of something else (a node named `mqtt`
 would have its address in `MQTT_HOST`), write `PVE_NODE_MQTT_HOST`, `PVE_NODE_MQTT_USER` and so on
-(`PBS_NODE_…` for a Backup Server). The user may be written with its token, `mcp@pve!mcp`.
+(`PBS_NODE_…` for a Backup Server). The user may be written with its token, `proxmox-mcp@pve!mqtt`.
 
 On MQTT a name is lower case, and whatever is not a letter, digit, `_` or `-` becomes `-`. `bridge` and `unassigned` are
 taken.

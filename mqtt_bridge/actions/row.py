@@ -118,8 +118,13 @@ def _wrong(row: Action, error: ValidationError) -> ActionError:
         return ActionError(f"{row.title} has no argument {name}.", cure=takes)
     if first["type"] == "missing":
         return ActionError(f"{row.title} needs the argument {name}.", cure=takes)
-    message = _SAID.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
-    return ActionError(f"The argument {name} of {row.title.lower()} is not right: {message[0].lower()}{message[1:]}.")
+    return ActionError(f"The argument {name} of {row.title.lower()} is not right: {worded(first)}.")
+
+
+def worded(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in our words, without a full stop."""
+    message = _SAID.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
+    return f"{message[0].lower()}{message[1:]}"
 
 
 def revealed(params: Mapping[str, Any]) -> dict[str, Any]:

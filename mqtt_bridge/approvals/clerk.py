@@ -143,7 +143,9 @@ class Clerk:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             named = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("_"))  # not our classes
             field = ascii(named[:64])[1:-1] or "decision"
-            raise await self._refused(slip, f"{field}: {one_line(problem['msg'])}.") from None
+            raise await self._refused(
+                slip, f"{field}: {one_line(problem['msg'].removeprefix('Value error, '))}."
+            ) from None
         if asked.decision == "approve" and not asked.digest:
             raise await self._refused(slip, "digest: give back the one that the approval was published with.")
         return asked

@@ -9,6 +9,9 @@ from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.settings.approving import Approver
 
 WRONG = "The proof is wrong."
+OWN = "Give the secret that `approvals add-approver` showed, or the one-time code, of an approver in APPROVERS."
+NO_CODE = "There is no code that could be used: none was sent, five were wrong, or the approval is over."
+NO_WAY = "There is no code that could be used: APPROVERS has no way to send one to this approver (email=, ntfy=, …)."
 
 
 class Deciders:
@@ -21,7 +24,7 @@ class Deciders:
         """The approver's own secret, typed where this service runs."""
         approver = self._approvals.settings.approver(who)
         if approver is None or not proofs.knows_secret(approver, secret):
-            raise await self._refused(given, decision, who, WRONG)
+            raise await self._refused(given, decision, who, WRONG, cure=OWN)
         return Decider(approver.name, "secret")
 
     async def by_code(self, given: str, decision: Decision, who: str, code: str) -> Decider:
@@ -30,7 +33,7 @@ class Deciders:
         db = self._approvals.db
         mac, left = await db.write(lambda c: store.code_for_try(c, given, approver.name.casefold()))
         if mac is None:
-            raise await self._refused(given, decision, who, "There is no code that could be used.")
+            raise await self._refused(given, decision, who, NO_CODE if approver.ways else NO_WAY)
         if not proofs.same(mac, proofs.code_mac(db.key, given, approver.name, code)):
             why = f"The code is wrong; {left} tries are left." if left else "The code is wrong, and is dead now."
             raise await self._refused(given, decision, who, why)
@@ -68,8 +71,8 @@ class Deciders:
             raise await self._refused(given, decision, who, f"{who[:64]} is no approver (APPROVERS).")
         return approver
 
-    async def _refused(self, given: str, decision: Decision, who: str, why: str) -> PolicyError:
-        error = PolicyError(why)
+    async def _refused(self, given: str, decision: Decision, who: str, why: str, *, cure: str = "") -> PolicyError:
+        error = PolicyError(why, cure=cure)
         await self._approvals.refused(given, decision, who, error)
         return error
 

@@ -1,6 +1,7 @@
 """Home Assistant, put together: what the bridge starts when HA_DISCOVERY is true."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
@@ -20,6 +21,8 @@ from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.permissions import Permissions
 from mqtt_bridge.settings import Settings, SiteSettings
 from mqtt_bridge.topics import DiscoveryTopics
+
+log = logging.getLogger(__name__)
 
 LARGEST_PACKET = 256 * 1024  # bytes of what others may have put where we look for our own configurations
 
@@ -62,6 +65,8 @@ class HomeAssistant:
 
     async def run(self, options: BrokerOptions, ready: Callable[[], Awaitable[None]]) -> None:
         """Until cancelled. `ready` ends when the states of the first poll are published."""
+        for sentence in self._idle:
+            log.warning("%s", sentence)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._upkeep.run())
             with self.happenings.watch(self._journal):

@@ -27,8 +27,8 @@ from mqtt_bridge.settings.types import (
 
 NOTHING = """No Proxmox host is configured. Write these lines into a file named .env in this folder:
   PROXMOX_HOST=192.0.2.10
-  PROXMOX_USER=mcp@pve
-  PROXMOX_TOKEN_NAME=mcp
+  PROXMOX_USER=proxmox-mcp@pve
+  PROXMOX_TOKEN_NAME=mqtt
   PROXMOX_TOKEN_VALUE=xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx
   #PROXMOX_FINGERPRINT=… for a self-signed certificate: `proxmox-mcp check` shows this line
 Then run `proxmox-mcp check`. To try everything without Proxmox: `proxmox-mcp demo`."""

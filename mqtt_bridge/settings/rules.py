@@ -38,6 +38,14 @@ def _commands(sources: Sources, report: Report) -> None:
         report.problem("MQTT_COMMANDS", f"is {told}, but MQTT_ALLOW={level} says otherwise: keep one of them.")
 
 
+def _evacuation(sources: Sources, report: Report) -> None:
+    if sources.value(ROWS["MAINTENANCE_EVACUATE"]) and sources.value(ROWS["MQTT_ALLOW"]) in {"read", "operate", None}:
+        report.warning(
+            "MAINTENANCE_EVACUATE=true: not used, because guests are migrated only with MQTT_ALLOW=change or more "
+            "(docs/commands.md)."
+        )
+
+
 def _site_shutdown(sources: Sources, report: Report) -> None:
     if sources.value(ROWS["SITE_SHUTDOWN"]) and sources.value(ROWS["MQTT_ALLOW"]) not in {"destroy", "exec"}:
         report.warning("SITE_SHUTDOWN=true: not used, because the command needs MQTT_ALLOW=destroy (docs/shutdown.md).")
@@ -92,6 +100,7 @@ RULES: tuple[Callable[[Sources, Report], None], ...] = (
     _elevation,
     _commands,
     _site_shutdown,
+    _evacuation,
     _broker,
     _broker_tls,
     _listening,

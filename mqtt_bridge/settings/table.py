@@ -40,7 +40,7 @@ GROUPS: dict[str, str] = {
 # What an API host takes, behind a prefix: PVE1_ (a name), PROXMOX_ (the short form), PVE_CLUSTER_PRIMARY_.
 HOST_ROWS: tuple[Row, ...] = (
     Row("HOST", "host", "Address of the host; it may carry a port.", v.HOST_PORT, example="192.0.2.11"),
-    Row("USER", "host", "User that owns the token, with its realm.", v.USER, example="mcp@pve"),
+    Row("USER", "host", "User that owns the token, with its realm.", v.USER, example="proxmox-mcp@pve"),
     Row("TOKEN_NAME", "host", "Name of the API token.", v.TOKEN_NAME, example="mcp"),
     Row(
         "TOKEN_VALUE",

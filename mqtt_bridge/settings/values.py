@@ -189,10 +189,10 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 def _user(text: str) -> tuple[str, str | None]:
     if "@" not in text:
-        raise vol.Invalid("has no realm: write user@realm, for example mcp@pve, or root@pam")
+        raise vol.Invalid("has no realm: write user@realm, for example proxmox-mcp@pve, or root@pam")
     found = _USER.fullmatch(text)
     if not found:
-        raise vol.Invalid("is not user@realm: write for example mcp@pve; the token has settings of its own")
+        raise vol.Invalid("is not user@realm: write for example proxmox-mcp@pve; the token has settings of its own")
     return found["user"], found["token"]
 
 

@@ -63,7 +63,10 @@ class Book:
         """Before the step that it tells of."""
         before = self.known.get(progress.site)
         self.known[progress.site] = progress
-        await self._write(progress, telling.of_step(before, progress))
+        events = telling.of_step(before, progress)
+        for event in events:
+            log.warning("%s: %s", event.title, event.message)
+        await self._write(progress, events)
         self.publish(progress.site)
 
     async def told(self) -> None:

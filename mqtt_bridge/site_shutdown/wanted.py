@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
+from mqtt_bridge.actions.row import worded
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.model import Model
 
 MOST = 20  # stages
 _TAG = re.compile(r"[a-z0-9_][a-z0-9_+.-]{0,63}")
+TAKES = "It takes: stages (a list of tags), stage_timeout (whole seconds, up to 7200), nodes and force (true or false)."
 RESERVED = frozenset({"others", "nodes"})  # stages that are there by themselves
 
 
@@ -38,15 +40,14 @@ class Wanted(Model):
 
 def wanted(args: Mapping[str, Any]) -> Wanted:
     """Raises ShutdownError with the first thing that is wrong."""
-    takes = f"It takes: {', '.join(Wanted.model_fields)}."
     if unknown := [name for name in args if name not in Wanted.model_fields]:
-        raise ShutdownError(f"args.{ascii(unknown[0][:64])[1:-1]}: no such argument.", cure=takes)
+        raise ShutdownError(f"args.{ascii(unknown[0][:64])[1:-1]}: no such argument.", cure=TAKES)
     try:
         found = Wanted.model_validate(dict(args))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ShutdownError(f"args.{name}: {first['msg'].removeprefix('Value error, ')}.", cure=takes) from None
+        raise ShutdownError(f"args.{name}: {worded(first)}.", cure=TAKES) from None
     if len(set(found.stages)) < len(found.stages):
         raise ShutdownError("args.stages: a tag is there twice.", cure="Each stage has a tag of its own.")
     return found

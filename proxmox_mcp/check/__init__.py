@@ -10,6 +10,7 @@ from mqtt_bridge.settings import Settings
 from proxmox_mcp.check.approving import check_approvals
 from proxmox_mcp.check.broker import check_broker
 from proxmox_mcp.check.findings import Finding, passed, render, to_json
+from proxmox_mcp.check.homeassistant import check_homeassistant
 from proxmox_mcp.check.hosts import check_hosts
 from proxmox_mcp.check.in_discord import check_discord
 from proxmox_mcp.check.in_email import check_email
@@ -37,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     check_state_dir,
     check_settings,
     check_approvals,
+    check_homeassistant,
     check_email,
     check_smtp,
     check_syslog,

@@ -35,9 +35,14 @@ async def check_approvals(settings: Settings, limit: float) -> list[Finding]:
 
 
 def _approvers(settings: Settings) -> Finding:
-    names = [one.name for one in settings.approval.approvers]
-    if names:
-        return Finding(SUBJECT, "approvers", None, ", ".join(names))
+    approvers = settings.approval.approvers
+    if approvers:
+        names = ", ".join(one.name for one in approvers)
+        silent = ", ".join(one.name for one in approvers if not one.ways)
+        cure = (
+            f"No one-time codes are sent to {silent}: append ;email=… or ;ntfy=… (docs/approvals.md)." if silent else ""
+        )
+        return Finding(SUBJECT, "approvers", None, names, cure)
     risks = ", ".join(sorted(settings.permission.approval_required))
     return Finding(
         SUBJECT,

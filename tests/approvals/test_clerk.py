@@ -43,7 +43,7 @@ async def mosquitto(tmp_path: Path) -> AsyncIterator[Mosquitto]:
         ("alice", {"proof": {"hmac": "0" * 64, "ts": "now"}}, "60 s"),
         ("alice", {"proof": {"hmac": "0" * 64}}, "an hmac and its ts"),
         ("alice", {"proof": {"hmac": "0" * 64, "ts": 1}}, "60 s"),
-        ("alice", {"proof": {"hmac": "0" * 64, "ts": 1.5}}, "proof.ts: Value error, send a time with a fraction as"),
+        ("alice", {"proof": {"hmac": "0" * 64, "ts": 1.5}}, "proof.ts: send a time with a fraction as"),
         ("alice", {"proof": {"hmac": "0" * 64, "ts": True}}, "proof.ts: Input should be a valid string"),
         ("alice", {"digest": "f" * 64}, "The proof is wrong"),  # made for the published one
         ("alice", {"digest": ""}, "digest: give back"),

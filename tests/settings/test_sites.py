@@ -160,7 +160,7 @@ def test_what_lab_configuration_reads(host: Host, mode: str, expected: list[str]
 def test_what_is_missing_is_named_by_its_key(problems: Reporter) -> None:
     lines = problems({"PVE_NODES": "pve1"})
     assert [line.split()[0] for line in lines] == ["PVE1_HOST", "PVE1_USER", "PVE1_TOKEN_NAME", "PVE1_TOKEN_VALUE"]
-    assert "PVE1_USER=mcp@pve" in lines[1]
+    assert "PVE1_USER=proxmox-mcp@pve" in lines[1]
 
 
 def test_a_cluster_without_name_or_with_nothing_but_a_name(host: Host, problems: Reporter) -> None:

@@ -64,3 +64,9 @@ def test_a_setting_that_does_nothing_is_said(level: str, *, idle: bool) -> None:
     found = load({**HOST, "SITE_SHUTDOWN": "true", "MQTT_ALLOW": level}, search=False)
     assert any("SITE_SHUTDOWN" in warning for warning in found.warnings) is idle
     assert found.permission.site_shutdown
+
+
+@pytest.mark.parametrize(("level", "idle"), [("change", False), ("exec", False), ("operate", True), ("", True)])
+def test_so_is_an_evacuation_that_may_migrate_nothing(level: str, *, idle: bool) -> None:
+    found = load({**HOST, "MAINTENANCE_EVACUATE": "true", "MQTT_ALLOW": level}, search=False)
+    assert any("MAINTENANCE_EVACUATE" in warning for warning in found.warnings) is idle
