@@ -9,8 +9,14 @@ from collections.abc import Iterator
 from types import TracebackType
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as property_settings
 
 from proxmox_mcp.lab import Lab
+
+# A machine that is busy is no failure: hypothesis would refuse an example that took 200 ms.
+property_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_settings.load_profile("busy")
 
 ON_PURPOSE = "tests/lab/"  # these ask for nonsense, and look at what the lab says to it
 
