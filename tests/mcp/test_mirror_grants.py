@@ -40,7 +40,7 @@ def factory(hub: Loopback, kind: type[Silent]) -> BusFactory:
 
 
 async def test_a_fill_does_not_wait_for_grants_that_never_come(hub: Loopback, site: Site) -> None:
-    async with Mirror(factory(hub, Silent), sites=["lab"]) as mirror, asyncio.timeout(10):
+    async with Mirror(factory(hub, Silent), sites=["lab"]) as mirror, asyncio.timeout(60):
         await mirror.filled.wait()
         assert mirror.complete
         assert mirror.store.missing == set()
