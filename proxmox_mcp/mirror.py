@@ -209,7 +209,8 @@ class Mirror:
         asked = asyncio.create_task(bus.subscribe(filters, qos=0), name="mirror.ask")
         first = asyncio.create_task(self._arrived.wait(), name="mirror.first")
         try:
-            await asyncio.wait({asked, first}, return_when=asyncio.FIRST_COMPLETED)
+            if not (await asyncio.wait({asked, first}, timeout=RETRY, return_when=asyncio.FIRST_COMPLETED))[0]:
+                return  # neither granted nor anything stored: what is missing after all is asked for again
             idle = max(IDLE, 3 * (time.monotonic() - began))
             while not done() and time.monotonic() - began < LONGEST:
                 self._arrived.clear()
