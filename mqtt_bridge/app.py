@@ -233,6 +233,7 @@ class Bridge:
             self.settings.permission.mqtt_allow,
             evacuation=self.evacuation,
             shutdowns=self.shutdowns,
+            known=self.pollers.sees,
         )
         words = Vocabulary(ACTIONS.values(), (*OWN_WORDS, *SHUTDOWN_WORDS))
         self.commands = Commands(words, carrier, names, self.writer.bridge, sites)

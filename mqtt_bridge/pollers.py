@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.maintenance import About
 from mqtt_bridge.proxmox.backup_server import BackupServerInventory
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.details import Details
@@ -77,6 +78,12 @@ class Pollers:
             max_age = self.settings.listen.live.backup_max_age
             details = Details(inventory, api.poll_details_budget, api.poll_slow_interval, max_age, api.disk_smart)
             self.parts.start(f"details {site.slug}", details.run)
+
+    def sees(self, what: About) -> bool:
+        """Whether the state of this node or guest is published; of a site or tag nothing is to be seen."""
+        level = {"node": "node", "guest": "vmid"}.get(what.scope)
+        topics = self.retained.names
+        return not level or topics.build(what.scope, site=what.site, **{level: what.target}) in self.retained.held
 
     def awaited(self, site: str, kind: str, ids: Mapping[str, str]) -> bool:
         """Whether a thing that is not known may still turn up: it is read seldom, and was not yet."""

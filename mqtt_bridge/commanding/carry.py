@@ -78,6 +78,7 @@ class Carrier:
     tell: Tell
     evacuation: Evacuation | None = None
     shutdowns: SiteShutdowns | None = None
+    known: own_words.Known = own_words.anything
 
     async def do(self, order: Order) -> dict[str, Any]:
         """The result's fields; raises nothing but a cancellation."""
@@ -112,7 +113,7 @@ class Carrier:
     async def _done(self, order: Order) -> dict[str, Any]:
         order.begun = True
         if own_words.is_own(order):
-            return await own_words.do(own_words.Hands(self.maintenance, self.evacuation), order)
+            return await own_words.do(own_words.Hands(self.maintenance, self.evacuation, self.known), order)
         if shutdown_words.is_mine(order):
             return await shutdown_words.do(self.shutdowns, order, WHO, self.level)
         asked = order.asked

@@ -20,12 +20,21 @@ DURATION = "2h"  # where none is given: a word alone must end by itself too
 _TARGETS: tuple[TargetKind, ...] = ("site", "node", "guest")
 
 
+Known = Callable[[About], bool]
+
+
+def anything(_what: About) -> bool:
+    """Where nobody can say what there is."""
+    return True
+
+
 @dataclass(frozen=True)
 class Hands:
-    """What has it done."""
+    """What has it done. `known`: whether the bridge has seen such a node or guest."""
 
     maintenance: Maintenance
     evacuation: Evacuation | None = None
+    known: Known = anything
 
 
 Run = Callable[[Hands, Order, About, Mapping[str, Any]], Awaitable[str]]
@@ -50,6 +59,8 @@ async def _begin(hands: Hands, order: Order, what: About, args: Mapping[str, Any
     moves = await _moves(hands, what, args)
     one = await hands.maintenance.begin(what, args.get("duration", DURATION), reason=asked.reason, by=_by(order))
     text = f"Maintenance of {what} until {utc(one.until)}."
+    if not hands.known(what):
+        text += f" The bridge has not seen a {what.scope} {what.target} there: is it spelt right?"
     if moves is None:
         return text
     local = args.get("local_disks", False)

@@ -179,7 +179,10 @@ async def test_a_node_and_maintenance_of_it(lab: Lab, bridge: Started, sender: S
     async with bridge(MQTT_COMMANDS="true") as running:
         awake = await sender.order("wakeonlan", "node/pve1")
         assert (awake["ok"], awake["changed"]) == (True, False)
-        assert (await sender.order("maintenance", "node/pve1", args={"duration": "10m"}))["ok"] is True
+        begun = await sender.order("maintenance", "node/pve1", args={"duration": "10m"})
+        assert (begun["ok"], "spelt" in begun["message"]) == (True, False)
+        odd = await sender.order("maintenance", "node/pve7")
+        assert (odd["ok"], "spelt" in odd["message"]) == (True, True), "it may be away; who mistyped is told"
         async with asyncio.timeout(10):
             while not [e for e in await running.events.journal.recent(0, 1000) if e.kind == "maintenance.started"]:
                 await asyncio.sleep(0.05)
