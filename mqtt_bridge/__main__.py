@@ -91,7 +91,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
     from mqtt_bridge import logs  # noqa: PLC0415 -- --help needs none of it
     from mqtt_bridge.app import Bridge  # noqa: PLC0415
 
-    logs.set_up(settings.general)
+    logs.begin(settings)
     async with Bridge(settings, standby=getattr(arguments, "standby", False)) as bridge:
         stop = stop_signals()
         await asyncio.wait([stop, bridge.fatal], return_when=asyncio.FIRST_COMPLETED)
@@ -106,7 +106,7 @@ async def _only_notify(settings: Settings, arguments: argparse.Namespace) -> int
 
     del arguments
     required(settings)
-    logs.set_up(settings.general)
+    logs.begin(settings)
     async with NotifyProcess(settings):
         await stop_signals()
     return 0

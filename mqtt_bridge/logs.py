@@ -6,7 +6,9 @@ import logging.handlers
 import sys
 import time
 
-from mqtt_bridge.settings import GeneralSettings
+from mqtt_bridge.settings import GeneralSettings, Settings
+
+log = logging.getLogger(__name__)
 
 FILE_BYTES = 5_000_000
 FILES = 5
@@ -55,3 +57,10 @@ def set_up(general: GeneralSettings, *, quiet: bool = False) -> None:
     logging.basicConfig(level=general.log_level, handlers=[handler], force=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(general.log_level)))
+
+
+def begin(settings: Settings) -> None:
+    """Set up for a service, which first says what is set and has no effect, or deserves a second thought."""
+    set_up(settings.general)
+    for sentence in (*settings.warnings, *settings.unavailable):
+        log.warning("%s", sentence)

@@ -193,9 +193,7 @@ def _start(arguments: argparse.Namespace) -> Settings:
     if getattr(arguments, "host", None):
         # the rule on listening beyond loopback must judge the address that is really used
         settings = dataclasses.replace(settings, mcp=dataclasses.replace(settings.mcp, host=arguments.host))
-    logs.set_up(settings.general)
-    for sentence in (*settings.warnings, *settings.unavailable):
-        log.warning("%s", sentence)
+    logs.begin(settings)
     return settings
 
 
