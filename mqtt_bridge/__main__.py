@@ -9,8 +9,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from mqtt_bridge import __version__, classify_cli, deliveries_cli, events_cli
+from mqtt_bridge import __version__
 from mqtt_bridge.errors import BridgeError, SettingsError
+from mqtt_bridge.events import classify_cli, events_cli
+from mqtt_bridge.notifying import deliveries_cli
 from mqtt_bridge.settings import Settings, load
 
 EPILOG = """\
@@ -102,7 +104,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 async def _only_notify(settings: Settings, arguments: argparse.Namespace) -> int:
     from mqtt_bridge import logs  # noqa: PLC0415
-    from mqtt_bridge.notify_process import NotifyProcess, required  # noqa: PLC0415
+    from mqtt_bridge.notifying.process import NotifyProcess, required  # noqa: PLC0415
 
     del arguments
     required(settings)
@@ -113,7 +115,8 @@ async def _only_notify(settings: Settings, arguments: argparse.Namespace) -> int
 
 
 async def _purge(settings: Settings, arguments: argparse.Namespace) -> int:
-    from mqtt_bridge import embedded, statedir  # noqa: PLC0415
+    from mqtt_bridge import statedir  # noqa: PLC0415
+    from mqtt_bridge.mqtt import embedded  # noqa: PLC0415
     from mqtt_bridge.purge import purge  # noqa: PLC0415
     from mqtt_bridge.topics import Topics  # noqa: PLC0415
 

@@ -10,15 +10,14 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from mqtt_bridge import __version__, audit_events, ways_out
+from mqtt_bridge import __version__, ways_out
 from mqtt_bridge.actions import ACTIONS, Actions, Standing
 from mqtt_bridge.approvals import witness
 from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.approvals.ballot import Ballot
 from mqtt_bridge.approvals.office import Around, Office
-from mqtt_bridge.audit import Audit
-from mqtt_bridge.broker import Broker, BrokerOptions, Will
-from mqtt_bridge.bus import Message
+from mqtt_bridge.audit import events as audit_events
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.chat import Chat
 from mqtt_bridge.claim import Claim, SiteTakenError, rival_in, yields_to
 from mqtt_bridge.commanding.carry import Carrier
@@ -26,19 +25,21 @@ from mqtt_bridge.commanding.commands import Commands
 from mqtt_bridge.commanding.own_words import WORDS as OWN_WORDS
 from mqtt_bridge.commanding.shutdown_words import WORDS as SHUTDOWN_WORDS
 from mqtt_bridge.commanding.words import Vocabulary
-from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.evacuation import Around as Evacuating
 from mqtt_bridge.evacuation import Evacuation
 from mqtt_bridge.evacuation.telling import tell
-from mqtt_bridge.events import JOURNAL, Events
-from mqtt_bridge.heartbeat import Heartbeat as HeartbeatPing
+from mqtt_bridge.events.events import JOURNAL, Events
 from mqtt_bridge.homeassistant.service import HomeAssistant
 from mqtt_bridge.links import Links
-from mqtt_bridge.maintenance import Maintenance
 from mqtt_bridge.model import BridgeInfo, Heartbeat, utc
-from mqtt_bridge.notify import Notify
-from mqtt_bridge.notify_requests import NotifyRequests
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions, Will
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.mqtt.embedded import EmbeddedBroker
+from mqtt_bridge.notifying.heartbeat import Heartbeat as HeartbeatPing
+from mqtt_bridge.notifying.maintenance import Maintenance
+from mqtt_bridge.notifying.notify import Notify
+from mqtt_bridge.notifying.requests import NotifyRequests
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.proxmox.inventory import Inventory

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.model import Heartbeat
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.topics import Topics
 

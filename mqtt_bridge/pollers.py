@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from mqtt_bridge.loopback import Loopback
-from mqtt_bridge.maintenance import About
+from mqtt_bridge.mqtt.loopback import Loopback
+from mqtt_bridge.notifying.maintenance import About
 from mqtt_bridge.proxmox.backup_server import BackupServerInventory
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.proxmox.details import Details

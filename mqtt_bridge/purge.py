@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
 from mqtt_bridge.discovered import is_ours, shed
 from mqtt_bridge.errors import BridgeError, BrokerRefusedError
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.topics import TABLE, DiscoveryTopics, Topics
 
 QUIET = 1.0  # seconds without a message after which a broker has sent all it holds

@@ -11,9 +11,9 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import islice
 
 from mqtt_bridge import topics
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.errors import BrokerUnreachableError
 from mqtt_bridge.model import Model
+from mqtt_bridge.mqtt.bus import Bus, Message
 
 log = logging.getLogger(__name__)
 

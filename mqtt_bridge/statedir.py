@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from mqtt_bridge.broker import BrokerOptions
 from mqtt_bridge.errors import BridgeError, StateDirBusyError
+from mqtt_bridge.mqtt.broker import BrokerOptions
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import MqttSettings
 

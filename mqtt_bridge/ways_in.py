@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mqtt_bridge.approvals.ballot import Ballot
 from mqtt_bridge.chat import Chat
-from mqtt_bridge.intake import Listener
+from mqtt_bridge.events.intake import Listener
 from mqtt_bridge.model import GuestMetrics, NodeMetrics
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.settings.listening import ListenerName, ListenerSettings

@@ -20,7 +20,7 @@ from mqtt_bridge.approvals.database import FILE
 from mqtt_bridge.approvals.deciders import Deciders
 from mqtt_bridge.approvals.proofs import CODE_LENGTH, CODE_LETTERS, key_of, new_secret
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.events_cli import plain
+from mqtt_bridge.events.events_cli import plain
 from mqtt_bridge.model import utc
 from mqtt_bridge.settings import Settings, load
 from mqtt_bridge.settings.approval_rows import NAME

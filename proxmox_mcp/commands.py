@@ -18,7 +18,7 @@ async def check(arguments: argparse.Namespace) -> int:
     only = getattr(arguments, "only", None) is not None
     settings = load(os.environ, arguments.env_file, hosts=not only)
     if only:
-        from mqtt_bridge.notify_process import required  # noqa: PLC0415
+        from mqtt_bridge.notifying.process import required  # noqa: PLC0415
 
         required(settings)
     rows = checks.NOTIFY_CHECKS if only else checks.CHECKS
@@ -49,7 +49,7 @@ async def config(arguments: argparse.Namespace) -> int:
 
 async def audit(arguments: argparse.Namespace) -> int:
     """`proxmox-mcp audit verify`."""
-    from mqtt_bridge.audit_verify import verify  # noqa: PLC0415
+    from mqtt_bridge.audit.verify import verify  # noqa: PLC0415
 
     settings = load(os.environ, arguments.env_file, hosts=False)
     report = verify(settings.general.state_dir / "audit.jsonl")

@@ -14,7 +14,7 @@ from mqtt_bridge.settings import Settings
 if TYPE_CHECKING:
     from mqtt_bridge.actions import ActionResult, Actions, After, Expecting
     from mqtt_bridge.approvals import Approvals
-    from mqtt_bridge.broker import BrokerOptions
+    from mqtt_bridge.mqtt.broker import BrokerOptions
     from mqtt_bridge.policy import Principal
     from mqtt_bridge.proxmox.client import ProxmoxClient
     from mqtt_bridge.targets import Ref
@@ -47,7 +47,7 @@ class Control:
     @cached_property
     def _actions(self) -> "Actions":
         from mqtt_bridge.actions import Actions  # noqa: PLC0415 -- what only reads starts without it
-        from mqtt_bridge.audit import Audit  # noqa: PLC0415
+        from mqtt_bridge.audit.trail import Audit  # noqa: PLC0415
 
         settings = self._settings
         return Actions(self._clients, settings.permission, Audit(settings.general.state_dir), **self._more)

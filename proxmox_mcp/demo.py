@@ -17,8 +17,8 @@ from typing import Any
 from mqtt_bridge import logs
 from mqtt_bridge.__main__ import stop_signals
 from mqtt_bridge.approvals.proofs import key_of, knows_secret, new_secret
-from mqtt_bridge.broker import BrokerOptions
 from mqtt_bridge.errors import BridgeError
+from mqtt_bridge.mqtt.broker import BrokerOptions
 from mqtt_bridge.settings import GeneralSettings, Settings, load
 from mqtt_bridge.statedir import write_private
 from proxmox_mcp.lab import FAULTS, FaultError, Lab, LabOptions, send_fault

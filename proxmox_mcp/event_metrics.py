@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from proxmox_mcp.metrics import Row
 
 if TYPE_CHECKING:
-    from mqtt_bridge.events import Events
-    from mqtt_bridge.intakes import EventIntake
+    from mqtt_bridge.events.events import Events
+    from mqtt_bridge.events.intakes import EventIntake
 
 COUNTED = {
     "accepted": "Reports that became events",

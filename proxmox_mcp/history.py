@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.model import Event, HistoryAnswer, HistoryRequest
+from mqtt_bridge.mqtt.bus import Bus, Message
 from mqtt_bridge.topics import Topics
 
 PATIENCE = 3.0  # seconds that a bridge has to answer

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from mqtt_bridge.events_cli import plain
+from mqtt_bridge.events.events_cli import plain
 from mqtt_bridge.model import Event, TaskInfo
 from proxmox_mcp.told import Happening, Told
 from proxmox_mcp.view import Guest, Node, View

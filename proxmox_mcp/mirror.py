@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Self
 
-from mqtt_bridge.bus import Bus, Message, OnMessages
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
+from mqtt_bridge.mqtt.bus import Bus, Message, OnMessages
 from mqtt_bridge.topics import KINDS, TABLE, Topics
 from proxmox_mcp.history import HistoryClient
 from proxmox_mcp.store import LISTS, MAX_BYTES, MAX_TOPICS, REQUIRED, Key, Store

@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mqtt_bridge import logs
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Bus, OnMessages
-from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.model import utc
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Bus, OnMessages
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import Settings, load
 from mqtt_bridge.statedir import LocalOwner, broker_options, local_owner
@@ -55,7 +55,7 @@ def find_broker(settings: Settings) -> LocalOwner | None:
 @asynccontextmanager
 async def private_poller(settings: Settings) -> AsyncIterator[Loopback]:
     """A poller of our own, with no broker: what reads fall back on while no bridge is online."""
-    from mqtt_bridge.events import Events  # noqa: PLC0415 -- not before it is needed
+    from mqtt_bridge.events.events import Events  # noqa: PLC0415 -- not before it is needed
     from mqtt_bridge.pollers import Pollers  # noqa: PLC0415
     from mqtt_bridge.proxmox.pulse import Writer  # noqa: PLC0415
 
@@ -67,7 +67,7 @@ async def private_poller(settings: Settings) -> AsyncIterator[Loopback]:
 
 
 async def _expect_beside(state_dir: Path, site: str, node: str, why: str) -> None:
-    from mqtt_bridge.maintenance import expect_beside  # noqa: PLC0415 -- seldom needed: `stdio` starts without it
+    from mqtt_bridge.notifying.maintenance import expect_beside  # noqa: PLC0415 -- seldom needed: `stdio` starts without it
 
     await expect_beside(state_dir, site, node, why)
 

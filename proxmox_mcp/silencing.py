@@ -17,18 +17,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
-from mqtt_bridge import incident_book, silences
-from mqtt_bridge.deciding import Decider
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.events_cli import plain
-from mqtt_bridge.incidents import Incident
-from mqtt_bridge.journal import FILE, open_reader
-from mqtt_bridge.journal_file import translated
-from mqtt_bridge.maintenance import beside
+from mqtt_bridge.events.events_cli import plain
+from mqtt_bridge.journal.file import translated
+from mqtt_bridge.journal.journal import FILE, open_reader
 from mqtt_bridge.model import utc
-from mqtt_bridge.notices import length
+from mqtt_bridge.notifying import incident_book, silences
+from mqtt_bridge.notifying.deciding import Decider
+from mqtt_bridge.notifying.incidents import Incident
+from mqtt_bridge.notifying.maintenance import beside
+from mqtt_bridge.notifying.notices import length
+from mqtt_bridge.notifying.silences import Scope, Silence
 from mqtt_bridge.settings import Settings, load
-from mqtt_bridge.silences import Scope, Silence
 from mqtt_bridge.topics import SITE_SLUG
 
 T = TypeVar("T")

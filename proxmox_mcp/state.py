@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, Self
 
-from mqtt_bridge.bus import Bus, OnMessages
 from mqtt_bridge.errors import BridgeError, UnreachableError
+from mqtt_bridge.mqtt.bus import Bus, OnMessages
 from mqtt_bridge.topics import Topics
 from proxmox_mcp.mirror import BusFactory, Mirror, OnChange
 from proxmox_mcp.view import View

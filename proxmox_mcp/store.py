@@ -13,8 +13,8 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from mqtt_bridge.bus import Message
 from mqtt_bridge.model import GuestState, Heartbeat, Manifest, Model
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.topics import SITE_SLUG, Parsed, Topics
 
 MAX_TOPICS = 60_000

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from pydantic import ValidationError
 
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.model import NotifyRequest, NotifyResult
+from mqtt_bridge.mqtt.bus import Bus, Message
 from mqtt_bridge.topics import KINDS, Topics
 
 PATIENCE = 25.0  # seconds: a bridge itself waits 20 for what the services answer

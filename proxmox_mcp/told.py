@@ -10,9 +10,9 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from mqtt_bridge.bus import Bus, Message, OnMessages
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.model import SEVERITIES, Event, Severity
+from mqtt_bridge.mqtt.bus import Bus, Message, OnMessages
 from mqtt_bridge.topics import Topics
 
 KEPT = 500  # happenings that a live view can show

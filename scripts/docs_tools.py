@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mqtt_bridge.actions import ACTIONS
-from mqtt_bridge.diagnostics import CHECKS
+from mqtt_bridge.diagnostics.diagnostics import CHECKS
 from proxmox_mcp import prompts, resources
 from proxmox_mcp.schema import answer_schema, arguments_schema, made
 from proxmox_mcp.tools import ALL

@@ -22,7 +22,7 @@ from mqtt_bridge.actions.run import Run
 from mqtt_bridge.actions.table import find
 from mqtt_bridge.actions.vmids import Vmids, taken
 from mqtt_bridge.approvals import Approvals, Ask, Grant, Pending
-from mqtt_bridge.audit import Audit, AuditError
+from mqtt_bridge.audit.trail import Audit, AuditError
 from mqtt_bridge.errors import BridgeError, PolicyError, RejectedError
 from mqtt_bridge.policy import Principal, Refusal, judge, needs_approval
 from mqtt_bridge.proxmox.api import Api, OnProgress

@@ -23,7 +23,7 @@ from mqtt_bridge.approvals.types import (
     State,
 )
 from mqtt_bridge.approvals.verdicts import refusal
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.policy import Channel, Principal
 from mqtt_bridge.settings.approving import ApprovalSettings

@@ -5,8 +5,8 @@ Only a broker that says no to that binds names for everybody, a user that others
 
 import secrets
 
-from mqtt_bridge.broker import Broker
 from mqtt_bridge.errors import BrokerRefusedError
+from mqtt_bridge.mqtt.broker import Broker
 from mqtt_bridge.topics import Topics
 
 PROBE = "0" * 32  # the id of no approval: what is decided about it is a question to the broker

@@ -15,9 +15,9 @@ from mqtt_bridge import model
 from mqtt_bridge.approvals import words
 from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.approvals.types import Approval
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.errors import BrokerError, BrokerUnreachableError
 from mqtt_bridge.model import utc
+from mqtt_bridge.mqtt.bus import Bus, Message
 from mqtt_bridge.settings.approving import ApprovalSettings
 from mqtt_bridge.topics import KINDS, Topics
 

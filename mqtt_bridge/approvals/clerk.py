@@ -21,9 +21,9 @@ from mqtt_bridge.approvals.binding import PROBE
 from mqtt_bridge.approvals.deciders import Deciders
 from mqtt_bridge.approvals.proofs import Claim
 from mqtt_bridge.approvals.types import Decider
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.errors import BridgeError, PolicyError
 from mqtt_bridge.model import ApprovalResult
+from mqtt_bridge.mqtt.bus import Bus, Message
 from mqtt_bridge.topics import KINDS, Topics
 from mqtt_bridge.wording.clean import one_line
 

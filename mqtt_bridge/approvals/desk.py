@@ -16,9 +16,9 @@ from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.approvals.binding import ANYBODY, unbound
 from mqtt_bridge.approvals.board import Board
 from mqtt_bridge.approvals.clerk import Clerk
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.statedir import held
 from mqtt_bridge.supervise import Parts
 from mqtt_bridge.topics import KINDS, Topics

@@ -11,8 +11,8 @@ from mqtt_bridge.approvals.desk import Desk
 from mqtt_bridge.approvals.telling import Announce, Teller
 from mqtt_bridge.approvals.ways import Given, own
 from mqtt_bridge.approvals.witness import Witness
-from mqtt_bridge.broker import BrokerOptions
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
+from mqtt_bridge.mqtt.broker import BrokerOptions
 from mqtt_bridge.supervise import Parts
 from mqtt_bridge.topics import Topics
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from mqtt_bridge.approvals import words
 from mqtt_bridge.approvals.approvals import Approvals
 from mqtt_bridge.approvals.types import Approval
-from mqtt_bridge.intake import Intake, Report
+from mqtt_bridge.events.intake import Intake, Report
 from mqtt_bridge.wording.clean import one_line
 from mqtt_bridge.wording.verdict import Verdict
 

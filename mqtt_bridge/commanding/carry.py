@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mqtt_bridge.actions import ActionError, ActionResult
-from mqtt_bridge.audit import Audit, AuditError
+from mqtt_bridge.audit.trail import Audit, AuditError
 from mqtt_bridge.commanding import own_words, shutdown_words
 from mqtt_bridge.commanding.order import Order
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.errors import BridgeError, PolicyError, ProxmoxError, UnknownTargetError
 from mqtt_bridge.evacuation import Evacuation
-from mqtt_bridge.maintenance import Maintenance, MaintenanceError
 from mqtt_bridge.model import RefusalCode
+from mqtt_bridge.notifying.maintenance import Maintenance, MaintenanceError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.tasks import OnProgress, TaskProgress
 from mqtt_bridge.redact import redact

@@ -17,8 +17,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
 from mqtt_bridge.commanding.carry import Carrier, Tell, refused, unseen
 from mqtt_bridge.commanding.lanes import Lanes
 from mqtt_bridge.commanding.order import KINDS, Answer, Order, Place
@@ -28,6 +26,8 @@ from mqtt_bridge.commanding.shutdown_words import urgent
 from mqtt_bridge.commanding.words import Vocabulary, Word
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.model import CommandResult, utc
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.topics import KINDS as TOPIC_KINDS
 from mqtt_bridge.topics import Topics
 

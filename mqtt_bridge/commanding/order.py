@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from mqtt_bridge.bus import Message
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.commanding.request import Asked
 from mqtt_bridge.commanding.words import TargetKind, Word
 from mqtt_bridge.model import CommandResult
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.targets import DatastoreRef, GuestRef, NodeRef, Ref, SiteRef
 from mqtt_bridge.topics import Parsed
 

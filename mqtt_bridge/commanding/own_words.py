@@ -13,8 +13,8 @@ from mqtt_bridge.commanding.order import Order
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.commanding.words import TargetKind, Word
 from mqtt_bridge.evacuation import Evacuation
-from mqtt_bridge.maintenance import About, Maintenance, about
 from mqtt_bridge.model import utc
+from mqtt_bridge.notifying.maintenance import About, Maintenance, about
 
 DURATION = "2h"  # where none is given: a word alone must end by itself too
 _TARGETS: tuple[TargetKind, ...] = ("site", "node", "guest")

@@ -18,12 +18,12 @@ from mqtt_bridge.errors import BridgeError, PolicyError, ProxmoxError, UnknownTa
 from mqtt_bridge.evacuation.book import Book, Key, Record, Waiting
 from mqtt_bridge.evacuation.moving import Around, Move, Moves
 from mqtt_bridge.evacuation.places import Guest, Look
-from mqtt_bridge.intake import JournalError
+from mqtt_bridge.events.intake import JournalError
 from mqtt_bridge.model import Evacuation as State
 from mqtt_bridge.model import StayingGuest
+from mqtt_bridge.notifying.silences import is_automatic
 from mqtt_bridge.policy import judge
 from mqtt_bridge.proxmox.lookup import find_node
-from mqtt_bridge.silences import is_automatic
 from mqtt_bridge.targets import Touched
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from mqtt_bridge.approvals.types import Approval
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.evacuation.book import Record
 from mqtt_bridge.evacuation.places import Guest, Look, fit, look
+from mqtt_bridge.notifying.silences import Silence
 from mqtt_bridge.policy import Principal, judge
 from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.settings import PermissionSettings
-from mqtt_bridge.silences import Silence
 from mqtt_bridge.targets import GuestRef, NodeTarget, Ref, Touched
 
 LAG = 60.0  # seconds that a node's figures may not show yet what came to it

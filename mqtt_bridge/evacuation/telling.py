@@ -4,9 +4,9 @@ import time
 import uuid
 from typing import Any
 
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.maintenance import SOURCE
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event, utc
+from mqtt_bridge.notifying.maintenance import SOURCE
 from mqtt_bridge.wording.kinds import ok_of, severity_of
 
 

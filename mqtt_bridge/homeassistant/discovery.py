@@ -20,7 +20,6 @@ from itertools import islice
 
 from pydantic_core import from_json
 
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.discovered import TRIGGER, shed
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.homeassistant.book import Book
@@ -29,6 +28,7 @@ from mqtt_bridge.homeassistant.payload import Around, build, without
 from mqtt_bridge.homeassistant.thing import OF_TOPIC, RANK, Key
 from mqtt_bridge.homeassistant.triggers import Triggers
 from mqtt_bridge.model import GuestState, HomeAssistantInfo, Model
+from mqtt_bridge.mqtt.bus import Bus, Message
 from mqtt_bridge.topics import DiscoveryTopics
 
 log = logging.getLogger(__name__)

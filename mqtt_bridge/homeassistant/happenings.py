@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.errors import BrokerUnreachableError
 from mqtt_bridge.homeassistant.thing import Key
-from mqtt_bridge.journal import Journal, Stored
+from mqtt_bridge.journal.journal import Journal, Stored
 from mqtt_bridge.model import DeviceEvent, Event
+from mqtt_bridge.mqtt.bus import Bus, Message
 from mqtt_bridge.topics import KINDS, Topics
 
 WAITING = 1000  # events that wait for the broker; the oldest give way, counted

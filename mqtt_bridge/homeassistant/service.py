@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from mqtt_bridge.approvals.approvals import Approvals
-from mqtt_bridge.broker import Broker, BrokerOptions
 from mqtt_bridge.homeassistant.chosen import Chosen
 from mqtt_bridge.homeassistant.discovery import Discovery
 from mqtt_bridge.homeassistant.happenings import Happenings
@@ -14,9 +13,10 @@ from mqtt_bridge.homeassistant.may import May
 from mqtt_bridge.homeassistant.payload import Around
 from mqtt_bridge.homeassistant.thing import Key, Thing
 from mqtt_bridge.homeassistant.upkeep import Upkeep
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.maintenance import Maintenance
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Evacuation, GuestState, HomeAssistantInfo, NodeState, StorageState
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.notifying.maintenance import Maintenance
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.permissions import Permissions
 from mqtt_bridge.settings import Settings, SiteSettings

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mqtt_bridge.bus import Message
 from mqtt_bridge.homeassistant.entity import Kind
 from mqtt_bridge.homeassistant.thing import ROWS
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.topics import DiscoveryTopics
 
 NOTHING: Mapping[str, bytes] = {}

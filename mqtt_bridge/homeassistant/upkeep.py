@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Protocol
 
 from mqtt_bridge.approvals.types import Approval
-from mqtt_bridge.intake import JournalError
+from mqtt_bridge.events.intake import JournalError
 from mqtt_bridge.model import Evacuation, Model, NodeUpkeep, PendingApproval, SiteUpkeep, TaskInfo, utc
+from mqtt_bridge.notifying.silences import Silence
 from mqtt_bridge.proxmox.task_book import KEPT, TaskBook
 from mqtt_bridge.retained import Retained
-from mqtt_bridge.silences import Silence
 from mqtt_bridge.wording.clean import one_line
 
 EVERY = 1.0  # seconds between two looks

@@ -7,7 +7,7 @@ were away is read over REST from the cursor of each channel, the id of the last 
 import asyncio
 from typing import TYPE_CHECKING
 
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
 from mqtt_bridge.settings.listening import DiscordInSettings
 
 if TYPE_CHECKING:

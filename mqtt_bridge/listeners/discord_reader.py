@@ -7,7 +7,7 @@ from typing import Any
 
 import discord
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError, Report
 from mqtt_bridge.settings.listening import DiscordInSettings
 from mqtt_bridge.wording import classify
 

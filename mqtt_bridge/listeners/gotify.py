@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 import aiohttp
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners.gotify_client import GotifyClient, GotifyError, GotifyLoginError, Page
 from mqtt_bridge.listeners.gotify_messages import Cursor, Message, Reader, message_of
 from mqtt_bridge.settings.listening import GotifyInSettings

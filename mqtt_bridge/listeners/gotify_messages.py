@@ -8,7 +8,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.intake import Report
 from mqtt_bridge.wording import Verdict, classify
 
 SLACK = 2.0  # seconds that a database may take from a message's date

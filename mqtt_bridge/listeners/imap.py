@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
 from mqtt_bridge.listeners.imap_errors import ImapError, ImapLoginError, ImapRefusedError
 from mqtt_bridge.listeners.imap_folder import FolderReader
 from mqtt_bridge.listeners.imap_gate import Gate, Health

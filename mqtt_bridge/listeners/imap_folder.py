@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners import mail_report
 from mqtt_bridge.listeners.imap_errors import ImapRefusedError
 from mqtt_bridge.listeners.imap_session import Facts, Selected, Session

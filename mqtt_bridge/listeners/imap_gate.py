@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
 from mqtt_bridge.listeners.imap_errors import ImapLoginError
 from mqtt_bridge.listeners.imap_session import Session, session
 from mqtt_bridge.settings.listening import EmailInSettings

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
 from mqtt_bridge.listeners.live_log import partial
 from mqtt_bridge.listeners.live_site import AnyInventory, SiteWatch
 from mqtt_bridge.proxmox.inventory import Inventory

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from mqtt_bridge.intake import Intake, JournalError, Report
+from mqtt_bridge.events.intake import Intake, JournalError, Report
 from mqtt_bridge.listeners.patience import Patience
 from mqtt_bridge.seldom import Seldom
 

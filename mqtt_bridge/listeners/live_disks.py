@@ -6,7 +6,7 @@ read to be well, is what lets `correlate` see that both are one happening, altho
 
 from collections.abc import Iterator
 
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.intake import Report
 from mqtt_bridge.listeners.live_memory import Memory
 from mqtt_bridge.listeners.live_words import Said, report
 from mqtt_bridge.model import DiskState, utc

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.intake import Report
 from mqtt_bridge.listeners.live_memory import Memory
 from mqtt_bridge.listeners.live_words import Said, report
 from mqtt_bridge.model import DatastoreState, GuestState, NodeState

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mqtt_bridge import errors
-from mqtt_bridge.intake import Intake, Report
+from mqtt_bridge.events.intake import Intake, Report
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.proxmox.inventory import Inventory
 from mqtt_bridge.proxmox.permissions import holds

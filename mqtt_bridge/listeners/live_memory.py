@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
 from mqtt_bridge.model import GuestStatus
 
 log = logging.getLogger(__name__)

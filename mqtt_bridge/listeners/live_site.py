@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mqtt_bridge.intake import Intake, Report
+from mqtt_bridge.events.intake import Intake, Report
 from mqtt_bridge.listeners import live_disks, live_facts, live_words
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.listeners.live_log import LogWatch

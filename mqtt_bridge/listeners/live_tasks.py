@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mqtt_bridge import errors
-from mqtt_bridge.intake import Intake, Report
+from mqtt_bridge.events.intake import Intake, Report
 from mqtt_bridge.listeners import live_words
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.model import TaskInfo

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.intake import Report
 from mqtt_bridge.model import GuestState, GuestStatus, TaskInfo
 from mqtt_bridge.proxmox.changes import Why
 from mqtt_bridge.proxmox.task_book import seconds

@@ -9,7 +9,7 @@ from email.message import Message
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
 
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.intake import Report
 from mqtt_bridge.model import Trust
 from mqtt_bridge.wording.clean import one_line
 from mqtt_bridge.wording.verdict import Verdict

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from itertools import islice
 from typing import Protocol
 
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
 from mqtt_bridge.listeners import line_protocol
 from mqtt_bridge.listeners.datagrams import Datagram, Datagrams
 from mqtt_bridge.listeners.http_server import HttpServer, Limits

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError, Report
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError
 from mqtt_bridge.listeners import mail_report
 from mqtt_bridge.listeners.sockets import Place, bind_patiently, shown
 from mqtt_bridge.own_mail import is_ours

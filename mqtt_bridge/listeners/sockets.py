@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.intake import Intake
+from mqtt_bridge.events.intake import Intake
 
 Protocol = Literal["udp", "tcp"]
 

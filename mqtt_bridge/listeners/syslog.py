@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from mqtt_bridge import wording
-from mqtt_bridge.intake import Intake, Report
+from mqtt_bridge.events.intake import Intake, Report
 from mqtt_bridge.listeners.datagrams import Datagram, Datagrams
 from mqtt_bridge.listeners.sockets import Place, Protocol, bind_patiently, shown
 from mqtt_bridge.listeners.sources import Sources

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from mqtt_bridge.intake import Intake, JournalError, Report
+from mqtt_bridge.events.intake import Intake, JournalError, Report
 from mqtt_bridge.listeners.patience import Patience
 from mqtt_bridge.listeners.syslog_backlog import Backlog, Message
 from mqtt_bridge.seldom import Seldom

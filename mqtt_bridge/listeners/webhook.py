@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Report
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners.gotify_answers import VERSION, created, failure, message_of
 from mqtt_bridge.listeners.http_body import BodyError, body_of
 from mqtt_bridge.listeners.http_server import HttpServer, Limits

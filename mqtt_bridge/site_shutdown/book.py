@@ -10,10 +10,10 @@ from functools import partial
 
 from pydantic import ValidationError
 
-from mqtt_bridge import silences
-from mqtt_bridge.intake import IntakeFullError, JournalError
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events.intake import IntakeFullError, JournalError
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event, SiteShutdown
+from mqtt_bridge.notifying import silences
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.site_shutdown import telling
 from mqtt_bridge.site_shutdown.progress import Progress

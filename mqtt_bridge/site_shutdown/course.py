@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 
-from mqtt_bridge.audit import AuditError
+from mqtt_bridge.audit.trail import AuditError
 from mqtt_bridge.errors import PolicyError, ProxmoxError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import PermissionSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 from mqtt_bridge.actions import Actions, Standing
 from mqtt_bridge.approvals.types import Grant
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.errors import PolicyError, ProxmoxError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.api import Api

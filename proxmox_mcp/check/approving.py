@@ -3,8 +3,8 @@
 import asyncio
 
 from mqtt_bridge.approvals.binding import unbound
-from mqtt_bridge.broker import Broker
 from mqtt_bridge.errors import BrokerError
+from mqtt_bridge.mqtt.broker import Broker
 from mqtt_bridge.settings import Settings
 from mqtt_bridge.statedir import broker_options
 from mqtt_bridge.topics import Topics

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mqtt_bridge import embedded_mosquitto, statedir
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
+from mqtt_bridge import statedir
 from mqtt_bridge.errors import BrokerError
+from mqtt_bridge.mqtt import embedded_mosquitto
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.settings import Settings, is_loopback
 from mqtt_bridge.statedir import broker_options
 from mqtt_bridge.topics import Topics

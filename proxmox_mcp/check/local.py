@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mqtt_bridge import statedir
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.journal import FILE as JOURNAL
-from mqtt_bridge.journal import open_reader
+from mqtt_bridge.journal.journal import FILE as JOURNAL
+from mqtt_bridge.journal.journal import open_reader
 from mqtt_bridge.settings import Settings
 from proxmox_mcp.check import wire
 from proxmox_mcp.check.findings import Finding

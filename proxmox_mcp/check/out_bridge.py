@@ -9,10 +9,10 @@ from contextlib import suppress
 
 from pydantic import ValidationError
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerError
 from mqtt_bridge.model import BridgeInfo
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.settings import Settings
 from mqtt_bridge.statedir import broker_options, local_owner
 from mqtt_bridge.topics import Topics

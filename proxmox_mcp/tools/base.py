@@ -164,7 +164,7 @@ Vmid = Annotated[
 
 def _moment(text: str) -> str:
     """In UTC as everywhere here, so that times compare as text. `24h` is so long ago."""
-    from mqtt_bridge.history_request import moment  # noqa: PLC0415 -- not needed to list tools
+    from mqtt_bridge.events.history_request import moment  # noqa: PLC0415 -- not needed to list tools
 
     return utc(moment(text, time.time())) or ""
 

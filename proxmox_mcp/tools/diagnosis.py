@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mqtt_bridge.diagnostics import CHECKS, Facts, Finding, diagnose
+from mqtt_bridge.diagnostics.diagnostics import CHECKS, Facts, Finding, diagnose
 from mqtt_bridge.errors import BridgeError, UnknownTargetError
 from mqtt_bridge.model import SEVERITIES, Model, Severity, TaskList
 from proxmox_mcp.tools import words

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from mqtt_bridge.errors import BrokerError
-from mqtt_bridge.history_request import LARGEST_PAGE
+from mqtt_bridge.events.history_request import LARGEST_PAGE
 from mqtt_bridge.model import SEVERITIES, Event, EventList, HistoryRequest, Severity
 from mqtt_bridge.severity import TRUSTS
 from proxmox_mcp.history import HistoryError, pages

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mqtt_bridge.audit import Audit, AuditError
+from mqtt_bridge.audit.trail import Audit, AuditError
 from mqtt_bridge.errors import BridgeError, UnknownTargetError, UnreachableError
 from mqtt_bridge.model import BridgeInfo, ChannelOutcome, Model, NotifyRequest, NotifyResult, Severity
 from proxmox_mcp.mirror import Mirror

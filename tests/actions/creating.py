@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from mqtt_bridge.actions import Actions
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import ApiSettings, Endpoint, PermissionSettings, SiteSettings

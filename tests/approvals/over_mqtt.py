@@ -11,8 +11,8 @@ from typing import Any
 from mqtt_bridge.approvals import Approvals
 from mqtt_bridge.approvals.desk import Desk
 from mqtt_bridge.approvals.proofs import Claim, key_of, sign
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.topics import Topics
 from tests.approvals.making import SECRETS
 

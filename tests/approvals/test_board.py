@@ -13,8 +13,8 @@ from mqtt_bridge import model
 from mqtt_bridge.approvals import Approvals, Grant
 from mqtt_bridge.approvals.desk import Desk
 from mqtt_bridge.approvals.proofs import key_of
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import PolicyError
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.settings.approving import ApprovalSettings
 from tests.approvals.making import SECRETS, SETTINGS, Clock, pending, request
 from tests.approvals.over_mqtt import NAMES, client, desk, proof, until

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mqtt_bridge.approvals import Approvals, Decider, Grant
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.embedded_mosquitto import acl
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.embedded_mosquitto import acl
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import MqttSettings, Settings
 from proxmox_mcp.check.approving import check_approvals

@@ -14,7 +14,7 @@ import pytest
 from mqtt_bridge.app import Bridge
 from mqtt_bridge.approvals import Approvals
 from mqtt_bridge.approvals.proofs import Claim, key_of, sign
-from mqtt_bridge.audit_verify import verify
+from mqtt_bridge.audit.verify import verify
 from mqtt_bridge.model import utc
 from mqtt_bridge.settings import load
 from proxmox_mcp.lab import Lab, LabOptions

@@ -17,8 +17,8 @@ from mqtt_bridge.approvals import Approvals
 from mqtt_bridge.approvals.clerk import LARGEST, Slip
 from mqtt_bridge.approvals.deciders import Deciders
 from mqtt_bridge.approvals.telling import make_code
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import PolicyError
+from mqtt_bridge.mqtt.bus import Message
 from tests.approvals.making import AGENT, SECRETS, SETTINGS, pending, request
 from tests.approvals.over_mqtt import NAMES, Client, client, desk, proof, until
 from tests.approvals.test_store import audited

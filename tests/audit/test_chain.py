@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.audit import FILE, HEAD, MAX_LINE, Audit, AuditError, canonical, digest
-from mqtt_bridge.audit_verify import verify
+from mqtt_bridge.audit.trail import FILE, HEAD, MAX_LINE, Audit, AuditError, canonical, digest
+from mqtt_bridge.audit.verify import verify
 from mqtt_bridge.secret import STARS, Secret
 
 Lines = list[bytes]
@@ -211,7 +211,7 @@ def test_a_full_disk_is_an_error(audit: Audit, monkeypatch: pytest.MonkeyPatch) 
             raise OSError(28, "No space left on device")
         return write(file, data[:10])
 
-    monkeypatch.setattr("mqtt_bridge.audit.os.write", lambda file, data: full_after_ten_bytes(file, data[:20]))
+    monkeypatch.setattr("mqtt_bridge.audit.trail.os.write", lambda file, data: full_after_ten_bytes(file, data[:20]))
     with pytest.raises(AuditError, match="No space left"):
         audit.append("x")
     monkeypatch.undo()

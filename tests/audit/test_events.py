@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from mqtt_bridge.audit import FILE, Audit
-from mqtt_bridge.audit_events import CURSOR, AuditEvents, reports_of
-from mqtt_bridge.intake import JournalError
+from mqtt_bridge.audit.events import CURSOR, AuditEvents, reports_of
+from mqtt_bridge.audit.trail import FILE, Audit
+from mqtt_bridge.events.intake import JournalError
 from tests.listeners.live_support import Taken
 
 DONE = {

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.audit import Audit, AuditError
-from mqtt_bridge.audit_verify import verify
+from mqtt_bridge.audit.trail import Audit, AuditError
+from mqtt_bridge.audit.verify import verify
 
 WRITER = """
 import sys
 from pathlib import Path
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 audit = Audit(Path(sys.argv[1]))
 for number in range(int(sys.argv[3])):
     audit.append("x", writer=sys.argv[2], number=number)
@@ -53,7 +53,7 @@ def test_a_writer_that_is_killed_leaves_a_chain_to_write_on(tmp_path: Path) -> N
 def test_a_lock_that_is_not_released_is_an_error_and_not_a_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mqtt_bridge.audit.LOCK_WAIT", 0.1)
+    monkeypatch.setattr("mqtt_bridge.audit.trail.LOCK_WAIT", 0.1)
     audit = Audit(tmp_path)
     audit.append("x")
     with audit.path.open("rb") as other:

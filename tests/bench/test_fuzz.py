@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mqtt_bridge.correlate import Correlator
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.correlate import Correlator
+from mqtt_bridge.events.intake import Report
+from mqtt_bridge.events.normalise import event_of
 from mqtt_bridge.listeners import line_protocol, mail_report
 from mqtt_bridge.listeners.gotify_messages import Reader, message_of
 from mqtt_bridge.listeners.imap_parse import decode_folder, encode_folder, literal_length
@@ -25,7 +26,6 @@ from mqtt_bridge.listeners.imap_whose import Whose
 from mqtt_bridge.listeners.metrics_figures import Figures, target
 from mqtt_bridge.listeners.syslog_frames import LIMIT, Framer
 from mqtt_bridge.model import Event
-from mqtt_bridge.normalise import event_of
 from mqtt_bridge.topics import Topics
 from mqtt_bridge.wording import CHANNELS, classify, guess_channel
 from tests.bench.report import Report as Table

@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events.outbox import Outbox
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event, Query
-from mqtt_bridge.outbox import Outbox
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.topics import Topics
 from tests.bench.parts import p50, p99

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import aiohttp
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from proxmox_mcp.lab import Lab, LabOptions
 from tests.bench.report import Report, milliseconds
 from tests.support.mosquitto import Mosquitto, free_port

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mqtt_bridge.intake import Listener
+from mqtt_bridge.events.intake import Listener
 from mqtt_bridge.listeners.imap import EmailListener
 from mqtt_bridge.listeners.smtp import SmtpListener
 from mqtt_bridge.settings.listening import SmtpInSettings

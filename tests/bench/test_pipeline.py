@@ -4,9 +4,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from mqtt_bridge.intake import Report as Told
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.pipeline import Pipeline
+from mqtt_bridge.events.intake import Report as Told
+from mqtt_bridge.events.pipeline import Pipeline
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.settings.listening import EventSettings
 from tests.bench.parts import p50, p99
 from tests.bench.report import Report, milliseconds

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.intakes import EventIntake
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events.intakes import EventIntake
+from mqtt_bridge.events.outbox import Outbox
+from mqtt_bridge.events.pipeline import Pipeline
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.listeners.syslog import SyslogListener
-from mqtt_bridge.outbox import Outbox
-from mqtt_bridge.pipeline import Pipeline
+from mqtt_bridge.mqtt.broker import Broker
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.settings.listening import EventSettings, Filters, SyslogSettings
 from mqtt_bridge.topics import Topics

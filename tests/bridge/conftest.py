@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mqtt_bridge.events import Events
+from mqtt_bridge.events.events import Events
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.settings import load
 from proxmox_mcp.lab import Lab, LabOptions

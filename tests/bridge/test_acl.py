@@ -4,9 +4,9 @@ import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerRefusedError
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.topics import KINDS
 from tests.support.mosquitto import Mosquitto
 from tests.support.processes import until

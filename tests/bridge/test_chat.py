@@ -12,7 +12,7 @@ import pytest
 
 from mqtt_bridge.app import Bridge
 from mqtt_bridge.approvals.types import Decider
-from mqtt_bridge.audit_verify import verify
+from mqtt_bridge.audit.verify import verify
 from mqtt_bridge.settings import load
 from proxmox_mcp.lab import Lab, LabOptions
 from tests.support.discord_gateway import CHANNEL, MEMBER, TOKEN, Discord

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mqtt_bridge.events import Events
+from mqtt_bridge.events.events import Events
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.settings import load
 from mqtt_bridge.supervise import Parts

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from mqtt_bridge import topics
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
-from mqtt_bridge.loopback import Loopback, LoopbackClient
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.mqtt.loopback import Loopback, LoopbackClient
 from mqtt_bridge.retained import Retained
 
 NAMES = topics.Topics()

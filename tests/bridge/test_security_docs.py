@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerRefusedError
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from tests.support.mosquitto import Mosquitto
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "security.md"

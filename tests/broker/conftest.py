@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Bus, OnMessages
-from mqtt_bridge.embedded import EmbeddedBroker
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Bus, OnMessages
+from mqtt_bridge.mqtt.embedded import EmbeddedBroker
+from mqtt_bridge.mqtt.loopback import Loopback
 from tests.support.mosquitto import Mosquitto
 
 Connect = Callable[[OnMessages | None], AbstractAsyncContextManager[Bus]]

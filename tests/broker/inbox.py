@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from mqtt_bridge.bus import Message
+from mqtt_bridge.mqtt.bus import Message
 
 
 class Inbox:

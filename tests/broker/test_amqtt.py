@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge import embedded_amqtt
-from mqtt_bridge.broker import Broker, BrokerOptions, Will
-from mqtt_bridge.bus import Message
-from mqtt_bridge.embedded import EmbeddedBroker
+from mqtt_bridge.mqtt import embedded_amqtt
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions, Will
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.mqtt.embedded import EmbeddedBroker
 from mqtt_bridge.secret import Secret
 from tests.broker.inbox import Inbox, until
 

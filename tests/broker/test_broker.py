@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from mqtt_bridge.broker import Broker, BrokerOptions, Will
-from mqtt_bridge.broker_batch import IN_FLIGHT, MOST
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerUnreachableError
+from mqtt_bridge.mqtt.batch import IN_FLIGHT, MOST
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions, Will
+from mqtt_bridge.mqtt.bus import Message
 from tests.broker.inbox import Inbox, until
 from tests.support.mosquitto import Mosquitto
 

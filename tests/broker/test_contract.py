@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from mqtt_bridge.bus import Message
+from mqtt_bridge.mqtt.bus import Message
 from tests.broker.conftest import Hub
 from tests.broker.inbox import Inbox
 

@@ -14,10 +14,10 @@ from typing import Literal
 
 import pytest
 
-from mqtt_bridge import embedded_mosquitto
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.embedded import EmbeddedBroker
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError
+from mqtt_bridge.mqtt import embedded_mosquitto
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.embedded import EmbeddedBroker
 from mqtt_bridge.secret import Secret
 from tests.broker.inbox import Inbox, until
 from tests.support.mosquitto import free_port
@@ -197,8 +197,8 @@ async def test_mosquitto_dies_with_us(tmp_path: Path) -> None:
     """Once it answers: mosquitto 2.0 forgets a signal that comes between its line "running" and its loop."""
     program = (
         "import asyncio, pathlib, sys\n"
-        "from mqtt_bridge.broker import Broker\n"
-        "from mqtt_bridge.embedded import EmbeddedBroker\n"
+        "from mqtt_bridge.mqtt.broker import Broker\n"
+        "from mqtt_bridge.mqtt.embedded import EmbeddedBroker\n"
         "async def main():\n"
         "    own = EmbeddedBroker(pathlib.Path(sys.argv[1]), port=0, prefer='mosquitto')\n"
         "    async with own as options, Broker(options) as bus:\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.broker import TOO_LARGE, Broker
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerUnreachableError
+from mqtt_bridge.mqtt.broker import TOO_LARGE, Broker
+from mqtt_bridge.mqtt.bus import Message
 from tests.broker.inbox import Inbox
 from tests.support.mosquitto import Mosquitto
 

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
 from mqtt_bridge.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.secret import Secret
 from tests.broker.inbox import Inbox, until
 from tests.support.mosquitto import Mosquitto, free_port

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from mqtt_bridge.broker import Broker, BrokerOptions, Session
-from mqtt_bridge.embedded import EmbeddedBroker
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions, Session
+from mqtt_bridge.mqtt.embedded import EmbeddedBroker
 from tests.broker.inbox import Inbox
 from tests.support.mosquitto import Mosquitto
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from tests.support.https_host import make_certificate
 from tests.support.mosquitto import Mosquitto
 

@@ -9,9 +9,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from mqtt_bridge.broker_batch import packet
-from mqtt_bridge.broker_wire import Wire
-from mqtt_bridge.bus import Message
+from mqtt_bridge.mqtt.batch import packet
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.mqtt.wire import Wire
 
 LONG = b"\x30\xc8\x01" + b"p" * 200
 STREAM = (

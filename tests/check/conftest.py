@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.embedded_mosquitto import find
+from mqtt_bridge.mqtt.embedded_mosquitto import find
 from mqtt_bridge.settings import load
 from proxmox_mcp.check import run_checks
 from proxmox_mcp.lab import Lab, LabOptions

@@ -85,7 +85,7 @@ async def test_without_a_broker_it_says_what_serve_would_do(
     own = (await check(lab.env)).one("broker", "own")
     assert own.ok is None
     assert "mosquitto" in own.detail
-    monkeypatch.setattr("mqtt_bridge.embedded_mosquitto.find", lambda: None)
+    monkeypatch.setattr("mqtt_bridge.mqtt.embedded_mosquitto.find", lambda: None)
     own = (await check(lab.env)).one("broker", "own")
     assert own.ok is None
     assert "amqtt" in own.detail

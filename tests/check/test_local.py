@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.broker import BrokerOptions
+from mqtt_bridge.mqtt.broker import BrokerOptions
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings import load
 from mqtt_bridge.statedir import StateDir

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mqtt_bridge.broker import Broker
 from mqtt_bridge.model import BridgeInfo
+from mqtt_bridge.mqtt.broker import Broker
 from mqtt_bridge.settings import load
 from proxmox_mcp.check.findings import render
 from proxmox_mcp.check.out_bridge import check_bridges

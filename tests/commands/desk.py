@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from mqtt_bridge.actions import ActionResult
-from mqtt_bridge.audit import Audit
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.commanding.carry import Carrier
 from mqtt_bridge.commanding.commands import Commands
 from mqtt_bridge.commanding.own_words import WORDS as OWN_WORDS
 from mqtt_bridge.commanding.words import Vocabulary
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.maintenance import Maintenance
+from mqtt_bridge.journal.journal import Journal
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.notifying.maintenance import Maintenance
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import Level
 from mqtt_bridge.topics import Topics

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mqtt_bridge.embedded import EmbeddedBroker
+from mqtt_bridge.mqtt.embedded import EmbeddedBroker
 from tests.commands.desk import asked, open_desk
 
 

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mqtt_bridge.actions import ActionError
-from mqtt_bridge.audit import AuditError
-from mqtt_bridge.audit_verify import verify
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
+from mqtt_bridge.audit.trail import AuditError
+from mqtt_bridge.audit.verify import verify
 from mqtt_bridge.commanding.commands import ANSWERS
 from mqtt_bridge.commanding.lanes import IN_A_LANE
 from mqtt_bridge.commanding.request import LARGEST
 from mqtt_bridge.errors import BridgeError, PolicyError, UnknownTargetError, UnreachableError
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.targets import DatastoreRef, GuestRef, NodeRef, SiteRef
 from tests.commands.desk import GUEST, Desk, asked, open_desk
 from tests.support.mosquitto import Mosquitto

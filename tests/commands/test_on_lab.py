@@ -13,9 +13,9 @@ import pytest
 
 from mqtt_bridge.app import Bridge
 from mqtt_bridge.approvals.types import Decider
-from mqtt_bridge.audit_verify import verify
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
+from mqtt_bridge.audit.verify import verify
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.settings import load
 from proxmox_mcp.lab import Lab, LabOptions
 from tests.commands.desk import asked

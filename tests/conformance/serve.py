@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import sys
 
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.settings import McpSettings, PermissionSettings, Settings
 from proxmox_mcp.http import HttpServer
 from proxmox_mcp.server import ProxmoxServer, build_server

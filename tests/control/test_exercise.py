@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.audit_verify import verify
+from mqtt_bridge.audit.verify import verify
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.settings import load
 from proxmox_mcp.cli import main

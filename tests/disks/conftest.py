@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mqtt_bridge.events import Events
+from mqtt_bridge.events.events import Events
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox import details
 from mqtt_bridge.proxmox.disk_reader import Policy

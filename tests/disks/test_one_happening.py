@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from mqtt_bridge.events.normalise import iso
 from mqtt_bridge.model import Event
-from mqtt_bridge.normalise import iso
-from mqtt_bridge.problems import subject_of
+from mqtt_bridge.notifying.problems import subject_of
 from tests.pipeline import test_scenarios as whole
 from tests.pipeline.happenings import NIGHT, Scenario, told
 

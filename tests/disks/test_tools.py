@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from mqtt_bridge.diagnostic_disks import disks as check
-from mqtt_bridge.diagnostic_facts import Facts
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.diagnostics.disks import disks as check
+from mqtt_bridge.diagnostics.facts import Facts
 from mqtt_bridge.model import DiskState, MissingPrivilege, NodeState, ZfsPoolState
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.proxmox.permissions import missing
 from mqtt_bridge.settings import Endpoint, McpSettings, Settings, load
 from proxmox_mcp.lab import Lab

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.bus import Bus, Message
 from mqtt_bridge.homeassistant import discovery as module
 from mqtt_bridge.homeassistant.discovery import Discovery
 from mqtt_bridge.homeassistant.guest_rows import EVENTS as GUEST_EVENTS
 from mqtt_bridge.homeassistant.thing import Thing
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.mqtt.bus import Bus, Message
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.topics import DiscoveryTopics
 from tests.homeassistant.things import ALL, AUDITOR, around, cluster, guest, node, storage
 from tests.support.processes import until

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.bus import Message
 from mqtt_bridge.homeassistant.guest_rows import EVENTS as GUEST_EVENTS
 from mqtt_bridge.homeassistant.happenings import _CLUSTER, _GUEST, _NODE, Happenings, told
 from mqtt_bridge.homeassistant.node_rows import EVENTS as NODE_EVENTS
 from mqtt_bridge.homeassistant.other_rows import EVENTS as CLUSTER_EVENTS
 from mqtt_bridge.homeassistant.thing import Key
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.topics import Topics
 from tests.support.processes import until
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mqtt_bridge.homeassistant.upkeep import Upkeep
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.maintenance import Maintenance, about
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import NodeUpkeep, SiteUpkeep
+from mqtt_bridge.notifying.maintenance import Maintenance, about
 from mqtt_bridge.proxmox.task_book import TaskBook
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.topics import Topics

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.journal.journal import Journal
 from tests.journal.making import event, until
 from tests.support.mosquitto import Mosquitto
 
@@ -23,9 +23,9 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.outbox import Outbox
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.journal.journal import Journal
+from mqtt_bridge.events.outbox import Outbox
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.topics import Topics
 from tests.journal.making import event

@@ -13,8 +13,8 @@ import pytest
 
 from mqtt_bridge.__main__ import parser
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.events_cli import run
-from mqtt_bridge.journal import FILE, Journal
+from mqtt_bridge.events.events_cli import run
+from mqtt_bridge.journal.journal import FILE, Journal
 from tests.journal.making import event, ids
 
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.intake import JournalError
-from mqtt_bridge.journal import Journal, open_reader
-from mqtt_bridge.journal_file import file_system, refuse_network
-from mqtt_bridge.journal_schema import STEPS, migrate, version
+from mqtt_bridge.events.intake import JournalError
+from mqtt_bridge.journal.file import file_system, refuse_network
+from mqtt_bridge.journal.journal import Journal, open_reader
+from mqtt_bridge.journal.schema import STEPS, migrate, version
 from tests.journal.making import event, events
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ async def test_no_place_for_it_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_another_holds_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mqtt_bridge.journal_file.BUSY", 0.1)
+    monkeypatch.setattr("mqtt_bridge.journal.file.BUSY", 0.1)
     path = tmp_path / "journal.db"
     async with Journal(path) as journal:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -150,8 +150,8 @@ async def test_a_full_journal_file_accepts_nothing_by_halves(tmp_path: Path) -> 
 ON_A_SMALL_DISK = """
 import asyncio, json, os, sys
 from pathlib import Path
-from mqtt_bridge.intake import JournalError
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events.intake import JournalError
+from mqtt_bridge.journal.journal import Journal
 from tests.journal.making import event
 
 async def main(folder):

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mqtt_bridge.history import LARGEST_ANSWER, History
-from mqtt_bridge.history_request import HistoryRequestError, moment, read_request
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.journal_rows import position, select
+from mqtt_bridge.events.history import LARGEST_ANSWER, History
+from mqtt_bridge.events.history_request import HistoryRequestError, moment, read_request
+from mqtt_bridge.journal.journal import Journal
+from mqtt_bridge.journal.rows import position, select
 from mqtt_bridge.model import SEVERITIES, Event, HistoryAnswer, HistoryRequest, Query
 from mqtt_bridge.topics import Topics
 from tests.journal.making import event, ids

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.broker_options import Version
-from mqtt_bridge.bus import Bus, Message
-from mqtt_bridge.history import WAITING, History
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.events.history import WAITING, History
+from mqtt_bridge.journal.journal import Journal
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Bus, Message
+from mqtt_bridge.mqtt.loopback import Loopback
+from mqtt_bridge.mqtt.options import Version
 from mqtt_bridge.topics import KINDS, TABLE, Topics
 from tests.journal.making import event, events, ids, until
 from tests.support.mosquitto import Mosquitto

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError, JournalError
-from mqtt_bridge.journal import Journal, Stored
+from mqtt_bridge.events.intake import IntakeFullError, JournalError
+from mqtt_bridge.journal.journal import Journal, Stored
 from mqtt_bridge.model import Event
 from tests.journal.making import event, events, ids, until
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.broker_options import Version
-from mqtt_bridge.bus import Bus, Message
-from mqtt_bridge.event_lists import LARGEST, SHOWN
-from mqtt_bridge.intake import JournalError
-from mqtt_bridge.journal import Journal, Stored
-from mqtt_bridge.loopback import Loopback
-from mqtt_bridge.outbox import FRESH, HUNG_UP, WINDOW, Outbox, event_topic
+from mqtt_bridge.events.intake import JournalError
+from mqtt_bridge.events.lists import LARGEST, SHOWN
+from mqtt_bridge.events.outbox import FRESH, HUNG_UP, WINDOW, Outbox, event_topic
+from mqtt_bridge.journal.journal import Journal, Stored
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Bus, Message
+from mqtt_bridge.mqtt.loopback import Loopback
+from mqtt_bridge.mqtt.options import Version
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.topics import Topics
 from tests.journal.making import event, events, ids, until
@@ -138,7 +138,7 @@ async def test_a_refused_event_holds_nothing_up_and_goes_with_a_later_connection
 async def test_an_event_that_the_broker_finds_too_large_holds_nothing_up(
     journal: Journal, tmp_path: Path, protocol: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mqtt_bridge.broker._delays", lambda: repeat(0.1))
+    monkeypatch.setattr("mqtt_bridge.mqtt.broker._delays", lambda: repeat(0.1))
     async with Mosquitto(tmp_path / "m", config=["max_packet_size 20000"]) as mosquitto:
         options = replace(mosquitto.options, protocol=protocol)
         async with subscriber(mosquitto.options) as got, Outbox(journal, Retained(NAMES)) as outbox:
@@ -170,7 +170,7 @@ async def test_an_event_that_fits_no_topic_holds_nothing_up(
 async def test_marks_that_cannot_be_written_are_written_later(
     journal: Journal, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mqtt_bridge.outbox.PAUSE", 0.05)
+    monkeypatch.setattr("mqtt_bridge.events.outbox.PAUSE", 0.05)
     published = journal.published
     failing = True
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mqtt_bridge.intake import IntakeFullError, JournalError, Report
+from mqtt_bridge.events.intake import IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners.live import Live
 from mqtt_bridge.listeners.live_site import AnyInventory
 from mqtt_bridge.proxmox.backup_server import BackupServerInventory

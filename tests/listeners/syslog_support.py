@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.intake import Report
 from mqtt_bridge.listeners.syslog import SyslogListener
 from mqtt_bridge.listeners.syslog_tcp import Limits
 from mqtt_bridge.model import GuestState, NodeState

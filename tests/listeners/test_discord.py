@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError
+from mqtt_bridge.events.intake import IntakeFullError
 from mqtt_bridge.listeners.discord import DiscordIn
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings.listening import DiscordInSettings

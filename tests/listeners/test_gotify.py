@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqtt_bridge.intake import IntakeFullError, JournalError
+from mqtt_bridge.events.intake import IntakeFullError, JournalError
 from mqtt_bridge.listeners import gotify as module
 from mqtt_bridge.listeners import gotify_client
 from mqtt_bridge.listeners.gotify import GotifyListener

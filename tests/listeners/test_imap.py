@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError
+from mqtt_bridge.events.intake import IntakeFullError
 from mqtt_bridge.listeners import imap, imap_gate, imap_wire
 from mqtt_bridge.listeners.imap import EmailListener
 from mqtt_bridge.secret import Secret

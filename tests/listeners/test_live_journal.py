@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events.pipeline import Pipeline
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.listeners.live import Live
 from mqtt_bridge.model import Event
-from mqtt_bridge.pipeline import Pipeline
 from mqtt_bridge.settings.listening import EventSettings, Filters
 from mqtt_bridge.world import InventoryWorld
 from proxmox_mcp.lab import Lab, LabOptions

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError, JournalError
+from mqtt_bridge.events.intake import IntakeFullError, JournalError
 from mqtt_bridge.proxmox import task_archive
 from mqtt_bridge.proxmox.changes import GuestChanged
 from proxmox_mcp.lab import Lab, LabOptions

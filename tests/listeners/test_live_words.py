@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError, JournalError, Report
+from mqtt_bridge.events.intake import IntakeFullError, JournalError, Report
 from mqtt_bridge.listeners import live_facts, live_words
 from mqtt_bridge.listeners.live_delivery import Delivery
 from mqtt_bridge.listeners.live_memory import SHARDS, GuestKnown, Memory

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mqtt_bridge.intake import Intake, Listener
+from mqtt_bridge.events.intake import Intake, Listener
 from mqtt_bridge.listeners import gotify as module
 from mqtt_bridge.listeners.gotify import GotifyListener
 from mqtt_bridge.listeners.webhook import WebhookListener

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError, JournalError
+from mqtt_bridge.events.intake import IntakeFullError, JournalError
 from mqtt_bridge.listeners import mail_report, smtp_session, sockets
 from mqtt_bridge.listeners.smtp import SmtpListener
 from mqtt_bridge.secret import Secret

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError, JournalError, Report
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events.intake import IntakeFullError, JournalError, Report
+from mqtt_bridge.events.pipeline import Pipeline
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.listeners.syslog import SyslogListener
 from mqtt_bridge.listeners.syslog_tcp import Limits
-from mqtt_bridge.pipeline import Pipeline
 from mqtt_bridge.settings.listening import EventSettings, Filters, SyslogSettings
 from proxmox_mcp.lab import Lab, LabOptions
 from tests.listeners.syslog_support import Kept, OneSite, running, send_tcp, send_udp, until

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError, JournalError
+from mqtt_bridge.events.intake import IntakeFullError, JournalError
 from mqtt_bridge.listeners import http_token
 from mqtt_bridge.listeners.webhook import WebhookListener, problem
 from mqtt_bridge.secret import Secret

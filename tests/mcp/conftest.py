@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.settings import McpSettings, PermissionSettings, Settings
 from proxmox_mcp.server import ProxmoxServer, build_server
 from proxmox_mcp.state import State

@@ -7,7 +7,7 @@ from pathlib import Path
 from mcp import Client
 
 from mqtt_bridge.actions import Actions
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import PermissionSettings, load
 from mqtt_bridge.whoami import Identity

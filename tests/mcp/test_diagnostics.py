@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mqtt_bridge.diagnostics import CHECKS, Facts, Finding, diagnose
+from mqtt_bridge.diagnostics.diagnostics import CHECKS, Facts, Finding, diagnose
 from mqtt_bridge.model import (
     ClusterState,
     DatastoreState,

@@ -135,7 +135,7 @@ async def test_trouble_of_the_api_watcher_is_its_sites(tmp_path: Path, mosquitto
 async def test_a_journal_that_cannot_be_written_is_not_healthy(
     tmp_path: Path, mosquitto: Mosquitto, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mqtt_bridge.journal_file.BUSY", 0.1)
+    monkeypatch.setattr("mqtt_bridge.journal.file.BUSY", 0.1)
     async with running(tmp_path, mosquitto) as bridge:
         assert await bridge.health() == 200
         locked = sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None)

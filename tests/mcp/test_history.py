@@ -13,12 +13,12 @@ import pytest
 from mcp import Client
 
 from mqtt_bridge.app import Bridge
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.events import Events
-from mqtt_bridge.history import History
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.events.events import Events
+from mqtt_bridge.events.history import History
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event, EventList, HistoryRequest, utc
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.pulse import Writer
 from mqtt_bridge.settings import McpSettings, Settings, load

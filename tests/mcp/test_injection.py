@@ -13,7 +13,7 @@ import pytest
 from mcp import Client
 
 from mqtt_bridge.actions import Actions
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.model import Event, EventList, TaskList
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import McpSettings, PermissionSettings, Settings, load

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.model import GuestState, Manifest
+from mqtt_bridge.mqtt.loopback import Loopback
 from proxmox_mcp.mirror import Mirror
 from proxmox_mcp.store import Key
 from proxmox_mcp.view import View

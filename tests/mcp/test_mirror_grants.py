@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mqtt_bridge.bus import Bus, OnMessages
 from mqtt_bridge.errors import BrokerRefusedError
-from mqtt_bridge.loopback import Loopback, LoopbackClient
+from mqtt_bridge.mqtt.bus import Bus, OnMessages
+from mqtt_bridge.mqtt.loopback import Loopback, LoopbackClient
 from proxmox_mcp.mirror import BusFactory, Mirror
 from tests.support.site import Site
 

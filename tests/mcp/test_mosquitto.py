@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
 from proxmox_mcp.mirror import BusFactory, Mirror
 from proxmox_mcp.view import View
 from tests.mcp.conftest import Eventually

@@ -11,7 +11,7 @@ import pytest
 from mcp import Client
 
 from mqtt_bridge.actions import Actions
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.settings import PermissionSettings, Settings, load
 from proxmox_mcp.lab import Lab, LabOptions

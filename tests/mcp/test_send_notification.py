@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from mqtt_bridge.audit import Audit
-from mqtt_bridge.audit_verify import verify
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.audit.trail import Audit
+from mqtt_bridge.audit.verify import verify
 from mqtt_bridge.model import BridgeInfo
-from mqtt_bridge.notify_requests import NotifyRequests
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.mqtt.loopback import Loopback
+from mqtt_bridge.notifying.requests import NotifyRequests
 from mqtt_bridge.settings import McpSettings, PermissionSettings, Settings
 from mqtt_bridge.topics import Topics
 from proxmox_mcp import telling

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mqtt_bridge.errors import BridgeError, UnreachableError
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.mqtt.loopback import Loopback
 from proxmox_mcp import state as states
 from proxmox_mcp.state import Fallback, State
 from tests.mcp.conftest import Eventually

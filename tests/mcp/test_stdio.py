@@ -12,7 +12,7 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from mqtt_bridge.broker import Broker
+from mqtt_bridge.mqtt.broker import Broker
 from mqtt_bridge.settings import Settings
 from proxmox_mcp.lab import Lab, LabOptions
 from proxmox_mcp.tools import ALL

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
-from mqtt_bridge.loopback import Loopback
 from mqtt_bridge.model import Event, EventList
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.topics import Topics
 from proxmox_mcp.live import LiveView, event_line
 from proxmox_mcp.screen import RECENT, stream

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from mqtt_bridge.broker import BrokerOptions
-from mqtt_bridge.delivering import Backoff
 from mqtt_bridge.model import Event, utc
+from mqtt_bridge.mqtt.broker import BrokerOptions
+from mqtt_bridge.notifying.delivering import Backoff
 from tests.notify.parts import quick, running
 
 STATES = "SELECT count(*) FROM deliveries WHERE state = 1"

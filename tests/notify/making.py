@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from mqtt_bridge import deliveries
-from mqtt_bridge.deciding import Decider
-from mqtt_bridge.journal_schema import migrate
+from mqtt_bridge.journal.schema import migrate
 from mqtt_bridge.model import Event, GuestState, utc
 from mqtt_bridge.notifiers.notice import Notice
+from mqtt_bridge.notifying import deliveries
+from mqtt_bridge.notifying.deciding import Decider
 from mqtt_bridge.settings.notifying import NotifySettings, Routing
 from mqtt_bridge.wording.kinds import ok_of, severity_of
 

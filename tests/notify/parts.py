@@ -14,13 +14,13 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.delivering import Backoff
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.notices import Link
+from mqtt_bridge.events.outbox import Outbox
+from mqtt_bridge.journal.journal import Journal
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
 from mqtt_bridge.notifiers.notice import LaterError, Notice, Notifier, RefusedError, Sent
-from mqtt_bridge.notify import Notify, Tuning
-from mqtt_bridge.outbox import Outbox
+from mqtt_bridge.notifying.delivering import Backoff
+from mqtt_bridge.notifying.notices import Link
+from mqtt_bridge.notifying.notify import Notify, Tuning
 from mqtt_bridge.retained import Retained
 from mqtt_bridge.settings.notifying import NotifySettings
 from mqtt_bridge.topics import Topics

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge import deliveries_cli
 from mqtt_bridge.errors import BridgeError
+from mqtt_bridge.notifying import deliveries_cli
 from tests.notify.making import event
 from tests.notify.parts import Service, running, until
 from tests.support.mosquitto import Mosquitto

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from mqtt_bridge.heartbeat import Heartbeat
+from mqtt_bridge.notifying.heartbeat import Heartbeat
 from mqtt_bridge.secret import Secret
 from tests.notify.parts import until
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge import incidents
+from mqtt_bridge.notifying import incidents
 from tests.notify.making import Desk, desk, event, loud
 
 

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from mqtt_bridge import incident_book
-from mqtt_bridge.deciding import Decider
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.maintenance import About, Maintenance, MaintenanceError, about
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event
+from mqtt_bridge.notifying import incident_book
+from mqtt_bridge.notifying.deciding import Decider
+from mqtt_bridge.notifying.maintenance import About, Maintenance, MaintenanceError, about
+from mqtt_bridge.notifying.silences import Scope
 from mqtt_bridge.settings.notifying import NotifySettings
-from mqtt_bridge.silences import Scope
 from tests.notify.making import Desk, desk, event, loud
 
 

@@ -9,12 +9,12 @@ from typing import Literal
 
 import pytest
 
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.delivering import Backoff
-from mqtt_bridge.embedded import EmbeddedBroker
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event
-from mqtt_bridge.notify import Notify
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.embedded import EmbeddedBroker
+from mqtt_bridge.notifying.delivering import Backoff
+from mqtt_bridge.notifying.notify import Notify
 from mqtt_bridge.topics import Topics
 from tests.notify.making import event
 from tests.notify.parts import Service, quick, running, until

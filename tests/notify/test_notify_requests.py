@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.audit import Audit
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.model import BridgeInfo, utc
-from mqtt_bridge.notify_request import LARGEST, MESSAGE, NotifyRequestError, read_request
-from mqtt_bridge.notify_requests import NotifyRequests
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
+from mqtt_bridge.notifying.request import LARGEST, MESSAGE, NotifyRequestError, read_request
+from mqtt_bridge.notifying.requests import NotifyRequests
 from mqtt_bridge.topics import Topics
 from tests.notify.parts import Service, running, until
 from tests.support.mosquitto import Mosquitto

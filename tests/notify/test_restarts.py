@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge import silences
 from mqtt_bridge.actions import Actions
 from mqtt_bridge.app import Bridge
-from mqtt_bridge.audit import Audit
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.maintenance import Maintenance, expect_beside
+from mqtt_bridge.audit.trail import Audit
+from mqtt_bridge.journal.journal import Journal
+from mqtt_bridge.notifying import silences
+from mqtt_bridge.notifying.maintenance import Maintenance, expect_beside
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import PermissionSettings, load
 from mqtt_bridge.targets import NodeRef

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from mqtt_bridge.errors import SettingsError
-from mqtt_bridge.routing import QuietHours, Route, next_time
+from mqtt_bridge.notifying.routing import QuietHours, Route, next_time
 from mqtt_bridge.settings.notifying import NotifySettings, Routing
 from tests.notify.making import NOON, Desk, desk, event
 

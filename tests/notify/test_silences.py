@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge import silences
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.silences import Scope, Silence
+from mqtt_bridge.notifying import silences
+from mqtt_bridge.notifying.silences import Scope, Silence
 from tests.notify.making import Desk, desk
 
 

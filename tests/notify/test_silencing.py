@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mqtt_bridge.errors import BridgeError
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.settings import load
 from proxmox_mcp import cli
 from proxmox_mcp.silencing import where

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mqtt_bridge.correlate import Correlator, Placement
+from mqtt_bridge.events.correlate import Correlator, Placement
+from mqtt_bridge.events.normalise import iso
 from mqtt_bridge.model import Event
-from mqtt_bridge.normalise import iso
 from mqtt_bridge.severity import Severity, Trust
 
 NIGHT = 1_795_140_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqtt_bridge.correlate import HAPPENINGS, Book, Correlator, Placement
+from mqtt_bridge.events.correlate import HAPPENINGS, Book, Correlator, Placement
 from mqtt_bridge.model import Event
 from mqtt_bridge.severity import TRUSTS, Trust
 from tests.pipeline.happenings import NIGHT, backup_failure, place, stored, told, upid

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge.intake import IntakeFullError
-from mqtt_bridge.journal import Journal
-from mqtt_bridge.pipeline import Pipeline
+from mqtt_bridge.events.intake import IntakeFullError
+from mqtt_bridge.events.pipeline import Pipeline
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.settings.listening import EventSettings
 from tests.pipeline.world import FixedWorld, report
 
@@ -41,7 +41,7 @@ async def test_a_happening_told_before_and_after_a_restart_is_one(tmp_path: Path
 
 async def test_what_waits_for_it_at_the_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its sender hears of it: nothing of it was accepted."""
-    monkeypatch.setattr("mqtt_bridge.pipeline.GOODBYE", 0.05)
+    monkeypatch.setattr("mqtt_bridge.events.pipeline.GOODBYE", 0.05)
 
     async def never() -> None:
         await asyncio.Event().wait()

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.filters import Selection
-from mqtt_bridge.held import ERRORS, KINDS, Budget
+from mqtt_bridge.events.filters import Selection
+from mqtt_bridge.events.held import ERRORS, KINDS, Budget
 from mqtt_bridge.model import Event
 from mqtt_bridge.settings.listening import Filters
 from tests.pipeline.happenings import told

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqtt_bridge.enrich import RELATED, Related, context_of
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.enrich import RELATED, Related, context_of
+from mqtt_bridge.events.intake import Report
+from mqtt_bridge.events.normalise import NAMESPACE, event_id, event_of, iso, moment
 from mqtt_bridge.model import Event
-from mqtt_bridge.normalise import NAMESPACE, event_id, event_of, iso, moment
 from mqtt_bridge.wording.verdict import Verdict
 from tests.pipeline.happenings import told
 from tests.pipeline.world import FixedWorld, report

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_bridge import pipeline as module
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events import pipeline as module
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError
+from mqtt_bridge.events.normalise import World, event_id
+from mqtt_bridge.events.pipeline import QUEUE, Pipeline
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event
-from mqtt_bridge.normalise import World, event_id
-from mqtt_bridge.pipeline import QUEUE, Pipeline
 from mqtt_bridge.settings.listening import EventSettings, Filters
 from tests.pipeline.world import FixedWorld, report
 
@@ -264,7 +264,7 @@ async def test_what_is_filtered_is_accepted_counted_and_nobodys_original() -> No
 
 
 async def test_what_is_held_back_is_summed_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mqtt_bridge.held.MINUTE", 0.2)
+    monkeypatch.setattr("mqtt_bridge.events.held.MINUTE", 0.2)
     monkeypatch.setattr(module, "TICK", 0.05)
     settings = EventSettings(filters=Filters(rate_limit=10))
     async with running(settings) as (pipeline, journal, _):

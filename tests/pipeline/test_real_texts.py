@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from mqtt_bridge.correlate import Correlator
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.correlate import Correlator
+from mqtt_bridge.events.intake import Report
+from mqtt_bridge.events.normalise import event_of
 from mqtt_bridge.model import Event
-from mqtt_bridge.normalise import event_of
 from mqtt_bridge.severity import Trust
 from mqtt_bridge.wording import classify
 from mqtt_bridge.wording.verdict import Channel

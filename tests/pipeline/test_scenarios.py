@@ -1,6 +1,6 @@
 import pytest
 
-from mqtt_bridge.correlate import Correlator
+from mqtt_bridge.events.correlate import Correlator
 from tests.pipeline.happenings import Scenario, backup_failure, place, stored, told, upid
 
 _TASK = upid("vzdump", "101")

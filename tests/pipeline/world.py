@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 
-from mqtt_bridge.intake import Report
+from mqtt_bridge.events.intake import Report
 from mqtt_bridge.model import GuestState, NodeState
 from mqtt_bridge.severity import Trust
 from mqtt_bridge.wording.verdict import Verdict

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mqtt_bridge.actions import ActionResult, Actions
-from mqtt_bridge.audit import Audit
-from mqtt_bridge.audit_verify import verify
+from mqtt_bridge.audit.trail import Audit
+from mqtt_bridge.audit.verify import verify
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.client import ProxmoxClient
 from mqtt_bridge.secret import Secret

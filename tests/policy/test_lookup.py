@@ -8,7 +8,7 @@ import pytest
 from mqtt_bridge.actions import ActionError, Actions, Plan, find
 from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.actions.vmids import Vmids
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.errors import NotFoundError, PolicyError, UnknownTargetError, UnreachableError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.lookup import find_guest, find_node, guests_on

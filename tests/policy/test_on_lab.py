@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from mqtt_bridge.actions import ActionError
-from mqtt_bridge.audit import AuditError
+from mqtt_bridge.audit.trail import AuditError
 from mqtt_bridge.errors import ForbiddenError, PolicyError, UnknownTargetError
 from mqtt_bridge.settings import PermissionSettings
 from mqtt_bridge.targets import GuestRef, NodeRef

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mqtt_bridge.actions import ActionResult, Actions, After, power
-from mqtt_bridge.audit import Audit, AuditError
-from mqtt_bridge.audit_events import reports_of
+from mqtt_bridge.audit.events import reports_of
+from mqtt_bridge.audit.trail import Audit, AuditError
 from mqtt_bridge.errors import BrokerUnreachableError, ProtocolError, RejectedError, UnreachableError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.translate import MAYBE_DONE

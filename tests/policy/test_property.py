@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mqtt_bridge.actions import Actions
 from mqtt_bridge.actions.power_rows import TABLE, PowerRow
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import PermissionSettings

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mqtt_bridge.actions import Actions, Plan
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import Limits, PermissionSettings, allows

@@ -13,7 +13,7 @@ import pytest
 from mcp import Client
 
 from mqtt_bridge.actions import ACTIONS, Actions, migrate, power
-from mqtt_bridge.audit import Audit
+from mqtt_bridge.audit.trail import Audit
 from mqtt_bridge.errors import ForbiddenError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.proxmox.client import ProxmoxClient

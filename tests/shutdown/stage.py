@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mqtt_bridge.app import Bridge
-from mqtt_bridge.audit_verify import verify
-from mqtt_bridge.broker import Broker
-from mqtt_bridge.bus import Message
+from mqtt_bridge.audit.verify import verify
+from mqtt_bridge.mqtt.broker import Broker
+from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.settings import load
 from mqtt_bridge.site_shutdown.service import may
 from proxmox_mcp.lab import Lab, LabOptions

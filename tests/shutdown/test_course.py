@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.site_shutdown.progress import Node, Order, Progress, Stage, boot_id
 from mqtt_bridge.site_shutdown.wanted import Wanted
 from tests.commands.desk import asked

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mqtt_bridge.deciding import Decider
+from mqtt_bridge.notifying.deciding import Decider
+from mqtt_bridge.notifying.silences import REBOOT
 from mqtt_bridge.settings import load
-from mqtt_bridge.silences import REBOOT
 from tests.notify.making import Desk, desk
 
 HOST = {

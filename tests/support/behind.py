@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mqtt_bridge.intakes import EventIntake
-from mqtt_bridge.journal import Journal
+from mqtt_bridge.events.intakes import EventIntake
+from mqtt_bridge.events.pipeline import Pipeline
+from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.model import Event, GuestState, NodeState
-from mqtt_bridge.pipeline import Pipeline
 from mqtt_bridge.settings.listening import EventSettings
 
 

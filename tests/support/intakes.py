@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mqtt_bridge.intake import Listener, Report
+from mqtt_bridge.events.intake import Listener, Report
 
 
 @dataclass

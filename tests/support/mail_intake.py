@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mqtt_bridge.intake import Intake, IntakeFullError, JournalError, Listener, Report
+from mqtt_bridge.events.intake import Intake, IntakeFullError, JournalError, Listener, Report
 
 
 @dataclass

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mcp_types import CallToolResult
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.loopback import Loopback
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.loopback import Loopback
 from mqtt_bridge.settings import Settings
 from proxmox_mcp.mirror import Mirror
 from proxmox_mcp.server import build_server

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mqtt_bridge.broker import BrokerOptions
-from mqtt_bridge.embedded_mosquitto import find, password_line
+from mqtt_bridge.mqtt.broker import BrokerOptions
+from mqtt_bridge.mqtt.embedded_mosquitto import find, password_line
 from mqtt_bridge.secret import Secret
 from tests.support import https_host
 

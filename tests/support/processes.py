@@ -19,8 +19,8 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from mqtt_bridge.broker import Broker, BrokerOptions
-from mqtt_bridge.bus import Message
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.bus import Message
 from tests.support.held import held
 
 BIN = Path(sys.executable).parent

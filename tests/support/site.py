@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mqtt_bridge.bus import Bus
 from mqtt_bridge.model import (
     BridgeInfo,
     ClusterState,
@@ -23,6 +22,7 @@ from mqtt_bridge.model import (
     TaskList,
     utc,
 )
+from mqtt_bridge.mqtt.bus import Bus
 from mqtt_bridge.topics import KINDS, Topics
 
 WINDOW = 2000

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mqtt_bridge.events import Events
+from mqtt_bridge.events.events import Events
 from mqtt_bridge.model import Event
 from mqtt_bridge.pollers import Pollers
 from mqtt_bridge.proxmox.inventory import Inventory

@@ -64,7 +64,7 @@ async def test_what_the_broker_holds_is_what_the_bridge_holds(
     lab: Lab, env: Env, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one process, so that both can be laid side by side; on the broker that a machine without Mosquitto gets."""
-    monkeypatch.setattr("mqtt_bridge.embedded_mosquitto.find", lambda: None)
+    monkeypatch.setattr("mqtt_bridge.mqtt.embedded_mosquitto.find", lambda: None)
     settings = load({**lab.env, **FAST, "STATE_DIR": str(tmp_path / "state")}, search=False)
     async with Bridge(settings) as bridge, Tree(bridge.options) as tree:
         assert bridge.broker_kind == "amqtt"

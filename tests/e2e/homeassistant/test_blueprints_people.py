@@ -16,7 +16,7 @@ import pytest
 
 from mqtt_bridge.approvals import Approvals, Grant, Pending
 from mqtt_bridge.approvals.proofs import key_of
-from mqtt_bridge.embedded_mosquitto import password_line
+from mqtt_bridge.mqtt.embedded_mosquitto import password_line
 from mqtt_bridge.secret import Secret
 from mqtt_bridge.settings.approving import ApprovalSettings
 from tests.approvals.making import SECRETS, pending, request

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mqtt_bridge.broker import Broker, BrokerOptions
+from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
 from tests.e2e.homeassistant.conftest import House
 from tests.e2e.homeassistant.hass import Hass
 from tests.e2e.homeassistant.screen import Screen, screen

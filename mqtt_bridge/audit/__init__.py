@@ -1,0 +1,1 @@
+"""What was done and by whom: a chain of lines that shows when one was changed."""

@@ -1,0 +1,1 @@
+"""From a listener's report to an event on MQTT."""
