@@ -106,8 +106,8 @@ def _done(progress: Progress) -> str:
 def _failed(progress: Progress, refused: dict[str, str]) -> str:
     guests = [v for v in progress.remaining if isinstance(v, int)]
     text = f"Still up: {_few(progress, progress.remaining)}."
-    whys = [f"{progress.label(v)}: {progress.why[v]}" for v in guests if v in progress.why]
-    whys += [f"node {node}: {why}" for node, why in refused.items() if node in progress.nodes_left]
+    whys = [f"node {node}: {refused[node]}" for node in progress.nodes_left if node in refused]
+    whys += [f"{progress.label(v)}: {progress.why[v]}" for v in guests if v in progress.why]
     return text + (f" {' '.join(whys[:5])}" if whys else "") + after(progress)
 
 

@@ -1,7 +1,9 @@
 """The last stage: the nodes. Ordinary ones first, then those that guests of ours run on, then the bridge's own.
 
-Each group is asked and looked at until it is gone, or until the stage's time is up; then the next one follows, since a
-battery does not wait. Before the last group everything is written down and published: its end takes us with it.
+Each group is asked and looked at until it is gone, or until its time is up; then the next one follows, since a battery
+does not wait. A group never has less than PATIENCE, however short the stages are: a node that goes gives what still runs
+there 180 seconds first, Proxmox's own patience. Before the last group everything is written down and published: its end
+takes us with it.
 """
 
 import time
@@ -13,6 +15,7 @@ from mqtt_bridge.site_shutdown.progress import Node
 from mqtt_bridge.targets import NodeRef
 
 PACE = 1.0  # seconds between two looks
+PATIENCE = 240.0  # seconds that each group has at least: 180 for its guests, 60 for the nodes themselves
 AGAIN = 10.0  # seconds until a node that refused is asked again
 SURE, UNASKED = 4.0, 30.0  # seconds that a node must be seen away: one that was asked to go, and one that was not
 SILENT = 8.0  # seconds of silence after which a site all of whose nodes were asked is gone
@@ -38,7 +41,7 @@ class NodeStage:
         around = self._around
         if any(node.name not in around.progress.nodes_asked for node in group):
             await around.keep(since=time.time(), message=self._announced(group))
-        end = around.progress.since + around.progress.wanted.stage_timeout
+        end = around.progress.since + max(around.progress.wanted.stage_timeout, PATIENCE)
         while left := await self._look(group):
             if time.time() >= end:
                 return

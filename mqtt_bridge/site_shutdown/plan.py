@@ -5,13 +5,14 @@ said; the rest goes down. Guests that this program, the broker or Home Assistant
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mqtt_bridge.actions.reading import Reading
 from mqtt_bridge.errors import ProxmoxError
 from mqtt_bridge.policy import Principal, Refusal, judge
+from mqtt_bridge.proxmox.rows import split_list
 from mqtt_bridge.settings import Level, PermissionSettings
 from mqtt_bridge.site_shutdown.wanted import ShutdownError, Wanted
 from mqtt_bridge.targets import GuestTarget, NodeRef, NodeTarget, SiteTarget, Touched
@@ -117,7 +118,7 @@ async def make(
             f"Nothing of site {site} may be shut down: {what}." if what else f"Nothing of site {site} runs."
         )
     managed = frozenset(int(row["vmid"]) for row in rows if row.get("hastate"))
-    notes = await _notes(reading, site, going=going, managed=managed, steps=steps)
+    notes = (*_untagged(wanted, rows), *await _notes(reading, site, going=going, managed=managed, steps=steps))
     return SitePlan(site, stages, steps, tuple(sorted_out.left_out), notes, managed)
 
 
@@ -188,6 +189,12 @@ class _Sorting:
             own = tuple(guest for guest in guests if self.own(guest))
             ours = node.is_self or any(guest.is_self for guest in own)
             yield NodeStep(node.node, 2 if ours else 1 if own else 0, own)
+
+
+def _untagged(wanted: Wanted, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Stages that no guest belongs to, whether it runs or not: most likely a tag that is misspelt."""
+    there = {tag.casefold() for row in rows for tag in split_list(row.get("tags"))}
+    return (f"No guest has the tag {tag}." for tag in wanted.stages if tag not in there)
 
 
 async def _notes(

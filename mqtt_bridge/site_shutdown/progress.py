@@ -105,9 +105,9 @@ class Progress(Model):
 
     @property
     def remaining(self) -> tuple[int | str, ...]:
-        """What is up although it was to go down: guests whose nodes went have gone with them."""
+        """What is up although it was to go down, nodes first: guests whose nodes went have gone with them."""
         guests = (v for v in self.guests_left if self.late.get(v) not in self.nodes_down)
-        return (*guests, *self.nodes_left)
+        return (*self.nodes_left, *guests)
 
     def label(self, what: int | str) -> str:
         """As people write it."""

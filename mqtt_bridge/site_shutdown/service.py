@@ -39,7 +39,10 @@ def may(permission: PermissionSettings) -> bool:
 
 
 class SiteShutdowns:
-    """`run` it supervised. `actions` are those that have STANDING."""
+    """`run` it supervised. `actions` are those that have STANDING.
+
+    `begins` is told the site of each that begins, or was interrupted, before its first call.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class SiteShutdowns:
         book: Book,
         audit: Audit,
         sites: Collection[str],
+        begins: Callable[[str], None] = lambda _site: None,
     ) -> None:
         self._actions = actions
         self._permission = permission
@@ -57,6 +61,7 @@ class SiteShutdowns:
         self._book = book
         self._audit = audit
         self._sites = tuple(sites)
+        self._begins = begins
         self._start: Callable[[Around], None] | None = None
         self._under_way: dict[str, tuple[Around, asyncio.Task[None]]] = {}
         self._beginning: set[str] = set()
@@ -70,6 +75,7 @@ class SiteShutdowns:
             for site in self._sites:
                 found = await self._book.load(site)
                 if found and found.phase == "running":
+                    self._begins(site)
                     around = Around(self._actions, self._clients[site], self._book, found)
                     self._under_way[site] = around, group.create_task(self._resume(around))
             self._start = lambda around: self._begun(around, group)
@@ -114,7 +120,7 @@ class SiteShutdowns:
         """It is judged, noted and begun. Raises as `plan`, and AuditError."""
         if self._start is None and may(self._permission):
             raise ShutdownError("The bridge is only starting.", cure="Send it again in a moment.")
-        if site in self._beginning or self._running(site):
+        if site in self._beginning or self.running(site):
             raise ShutdownError(f"Site {site} is being shut down already.", cure="shutdown_abort ends that.")
         self._beginning.add(site)
         try:
@@ -122,6 +128,7 @@ class SiteShutdowns:
             guests = [guest.vmid for guest in plan.guests][:200]
             await self._write("begun", site, order, guests=guests, nodes=[step.node for step in plan.nodes])
             progress = begin(plan, order, wanted)
+            self._begins(site)
             await self._book.keep(progress)
             if self._start is None:
                 raise ShutdownError("The bridge is ending.", cure="It goes on with it when it is back.")
@@ -133,7 +140,7 @@ class SiteShutdowns:
     async def abort(self, site: str, order: Order) -> Progress:
         """Nothing more is begun; what was asked before goes on. Raises ShutdownError where nothing is under way."""
         self._admit(site)
-        if not self._running(site):
+        if not self.running(site):
             raise ShutdownError(f"Site {site} is not being shut down.", cure=f"`…/{site}/shutdown` says how it is.")
         await self._write("aborted", site, order)
         around, task = self._under_way[site]
@@ -141,7 +148,8 @@ class SiteShutdowns:
         await asyncio.wait([task], timeout=ANSWER)
         return around.progress
 
-    def _running(self, site: str) -> bool:
+    def running(self, site: str) -> bool:
+        """Whether one is under way there."""
         return site in self._under_way and not self._under_way[site][1].done()
 
     async def _write(self, what: str, site: str, order: Order, **more: Any) -> None:

@@ -12,7 +12,7 @@ from mqtt_bridge.model import Model
 
 MOST = 20  # stages
 _TAG = re.compile(r"[a-z0-9_][a-z0-9_+.-]{0,63}")
-TAKES = "It takes: stages (a list of tags), stage_timeout (whole seconds, up to 7200), nodes and force (true or false)."
+TAKES = "It takes: stages (a list of tags), stage_timeout (whole seconds, 10 to 7200), nodes and force (true or false)."
 RESERVED = frozenset({"others", "nodes"})  # stages that are there by themselves
 
 
@@ -30,10 +30,10 @@ def _tag(text: str) -> str:
 
 
 class Wanted(Model):
-    """`stages` are tags, in their order; `stage_timeout` is in seconds, for each stage and each group of nodes."""
+    """`stages` are tags, in their order; `stage_timeout` is in seconds, for each stage; nodes may have longer."""
 
     stages: Annotated[tuple[Annotated[StrictStr, AfterValidator(_tag)], ...], Field(max_length=MOST)] = ()
-    stage_timeout: Annotated[StrictInt, Field(ge=1, le=7200)] = 300
+    stage_timeout: Annotated[StrictInt, Field(ge=10, le=7200)] = 300
     nodes: StrictBool = True
     force: StrictBool = False
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mqtt_bridge.journal.journal import Journal
 from mqtt_bridge.site_shutdown.progress import Node, Order, Progress, Stage, boot_id
 from mqtt_bridge.site_shutdown.wanted import Wanted
 from tests.commands.desk import asked
-from tests.shutdown.stage import LONG, stage, tagged
+from tests.shutdown.stage import FAST, LONG, stage, tagged
 from tests.shutdown.stage import Stage as Scene
 from tests.support.processes import Command, environment, until
 
@@ -21,7 +22,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
-        for module in ("guests", "course", "progress"):
+        for module in ("guests", "course", "nodes", "progress"):
             monkeypatch.setattr(f"mqtt_bridge.site_shutdown.{module}.time", self)
 
     def time(self) -> float:
@@ -70,6 +71,30 @@ async def test_what_does_not_go_down_is_named_and_with_force_stopped(
         assert stopped == {deaf, paused}
         assert "guest.stopped.unexpected" not in on.kinds()
         assert all(node.online for node in on.lab.world.nodes.values())
+
+
+@pytest.mark.parametrize(("later", "state"), [(60, "done"), (241, "failed")])
+async def test_nodes_have_a_patience_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, later: int, state: str
+) -> None:
+    """However short the stages are: what is left on a node has 180 seconds there, which Proxmox gives it."""
+    clock = Clock(monkeypatch)
+    if state == "failed":  # it never leaves
+        monkeypatch.setattr("proxmox_mcp.lab.handlers.power._schedule", lambda *_, **__: None)
+    async with stage(tmp_path, replace(FAST, nodes=2, guests=4, pbs=0)) as on, on.bridge():
+        deaf = on.running()[0]
+        on.lab.fault("guest-deaf", deaf)
+        await on.order("shutdown", args={"stage_timeout": 10})
+        await _left_are(on, {deaf}, stage="others")
+        clock.ahead += 11
+        await until(lambda: {"pve1", "pve2"} <= set(on.shut()), LONG, lambda: on.states()[-3:])
+        clock.ahead += later
+        ended = await on.became(state)
+        assert ended["not_down"] == ([] if state == "done" else ["pve1", "pve2", deaf])
+        if state == "done":
+            assert f"went with its node: VM {deaf}" in ended["message"]
+        else:
+            assert ended["message"].startswith(f"Still up: node pve1, node pve2, VM {deaf}"), "nodes first"
 
 
 async def _left_are(on: Scene, vmids: set[int], stage: str) -> None:

@@ -119,7 +119,7 @@ async def test_what_is_refused_and_what_the_rules_leave_out(tmp_path: Path) -> N
             assert stored["refused"] == "retained"
             await on.bus.publish("proxmox/lab/command", b"", retain=True)
             assert (await on.send({**asked("shutdown"), "ts": 1_700_000_000}))["refused"] == "stale"
-            for args in ({"stages": "web"}, {"stages": ["web", "web"]}, {"stages": ["nodes"]}, {"stage_timeout": 0},
+            for args in ({"stages": "web"}, {"stages": ["web", "web"]}, {"stages": ["nodes"]}, {"stage_timeout": 9},
                          {"force": "yes"}, {"colour": "red"}):  # fmt: skip
                 wrong = await on.order("shutdown", args=args)
                 assert (wrong["refused"], wrong["message"][:5]) == ("wrong", "args."), wrong
@@ -128,11 +128,14 @@ async def test_what_is_refused_and_what_the_rules_leave_out(tmp_path: Path) -> N
             assert (await on.order("shutdown", site="pbs1"))["refused"] == "not_possible"
             assert on.writes() == []
             on.lab.fault("daemon-down", "pve1")
-            hangs = await on.order("shutdown", dry_run=True)
+            hangs = await on.order("shutdown", dry_run=True, args={"stages": ["wbe", "web"]})
+            assert [note for note in hangs["notes"] if "the tag" in note] == ["No guest has the tag wbe."]
             assert "cannot be read" in {o["what"]: o["why"] for o in hangs["details"]["left_out"]}["node pve1"]
             on.lab.fault("daemon-up", "pve1")
-            one = asked("shutdown", args={"stages": ["web"]})
+            one = asked("shutdown", args={"stages": ["Web", "wbe"]})
             first = await on.send(one)
+            assert "No guest has the tag wbe." in first["notes"]
+            assert not any("tag web" in note for note in first["notes"])
             left = {each["what"]: each["why"] for each in first["details"]["left_out"]}
             assert "pve3" in left["node pve3"], "outside the list of nodes"
             assert all(any(f"{vmid} " in what for what in left) for vmid in protected)
