@@ -207,6 +207,7 @@ class Bridge:
                 self.approvals.pending,
                 partial(tell, self.events.journal),
                 self.settings.general.state_dir,
+                lambda site: self.shutdowns is not None and self.shutdowns.running(site),
             )
         )
 
@@ -219,7 +220,13 @@ class Bridge:
         audit = Audit(settings.general.state_dir)
         standing = STANDING if may(settings.permission) else None
         return SiteShutdowns(
-            self._actions(clients, standing), settings.permission, clients=clients, book=book, audit=audit, sites=sites
+            self._actions(clients, standing),
+            settings.permission,
+            clients=clients,
+            book=book,
+            audit=audit,
+            sites=sites,
+            begins=self.evacuation.call_off,
         )
 
     async def _take_commands(self) -> None:

@@ -374,7 +374,7 @@ class Evacuation(Model):
     """How far the running guests of a node in maintenance have been migrated away. It ends with the maintenance."""
 
     state: Literal["idle", "running", "done", "incomplete"] = "idle"
-    moved: tuple[int, ...] = Field(default=(), description="VMIDs that run on other nodes now; kept until the next one")
+    moved: tuple[int, ...] = Field(default=(), description="VMIDs that run on other nodes now")
     left: tuple[StayingGuest, ...] = ()
     message: str = ""
 

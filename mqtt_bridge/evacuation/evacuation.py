@@ -2,7 +2,7 @@
 
 Each step looks anew: who runs there, where there is room. A guest that cannot go, or whose migration fails, is noted
 with why, and the others go on. The end of the maintenance lets a migration that runs come to its end and begins no
-other; nothing is brought back.
+other; nothing is brought back. So does a shutdown of the whole site: migrations lock guests that are to go down.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ LOCKED = 3600.0  # seconds that a lock is waited for: a backup, somebody else's 
 ATTEMPTS = 5  # at a guest that gets no answer from Proxmox
 WHY = 300  # characters
 SETTING = "MAINTENANCE_EVACUATE"
+SHUTTING = "The site is being shut down"
 STARTED, ENDED, INCOMPLETE = (f"maintenance.evacuation.{word}" for word in ("started", "finished", "incomplete"))
 
 
@@ -46,6 +47,7 @@ class Evacuation:
         self._news = asyncio.Event()
         self._unanswered: Counter[tuple[Key, int]] = Counter()
         self._locked: dict[tuple[Key, int], float] = {}  # since when
+        self._called_off: set[Key] = set()
 
     def load(self) -> None:
         """What an earlier run left."""
@@ -54,7 +56,7 @@ class Evacuation:
     def state(self, site: str, node: str) -> State:
         """For `…/upkeep`."""
         record = self._book.get((site, node))
-        if record is None:
+        if record is None or record.state == "idle":
             return State()
         left = {**record.left, **{vmid: _waits(one) for vmid, one in record.waiting.items()}}
         rows = tuple(StayingGuest(vmid=vmid, why=why) for vmid, why in sorted(left.items()))
@@ -63,11 +65,14 @@ class Evacuation:
     # --- what is asked for -------------------------------------------------------------------------------------------
 
     async def check(self, site: str, node: str) -> None:
-        """Whether it may be done. Raises PolicyError, UnknownTargetError, ProxmoxError."""
+        """Whether it may be done. Raises ActionError, PolicyError, UnknownTargetError, ProxmoxError."""
         permission = self._around.permission
         if not permission.maintenance_evacuate:
             cure = f"Set {SETTING}=true where this service is configured, and restart it."
             raise PolicyError("A maintenance moves no guests away here.", cure=cure, setting=SETTING)
+        if self._around.shutting(site):
+            cure = "Send it without evacuate, or after shutdown_abort."
+            raise ActionError(f"{SHUTTING}: a migration would lock guests that are to go down.", cure=cure)
         if site not in self._around.clients or self._around.clients[site].site.kind != "pve":
             raise UnknownTargetError(f"Site {site} has no guests.", cure="Only nodes of Proxmox VE can be evacuated.")
         target = await find_node(self._around.clients, node, site)
@@ -77,6 +82,7 @@ class Evacuation:
     async def begin(self, site: str, node: str, *, by: str = "", reason: str = "", local_disks: bool = False) -> None:
         """To be asked for after the maintenance has begun; where one is under way already, that one goes on."""
         before = self._book.get((site, node))
+        self._called_off.discard((site, node))
         if before and before.state == "running":
             return
         self._book.put(
@@ -84,6 +90,11 @@ class Evacuation:
         )
         self._news.set()
         await self._tell(STARTED, site, node, f"The running guests of node {node} are moved away", by=by)
+
+    def call_off(self, site: str) -> None:
+        """The site begins to be shut down: what is under way there ends, after the migration that runs."""
+        self._called_off |= {record.key for record in self._book if record.site == site and record.state == "running"}
+        self._news.set()
 
     async def preview(self, site: str, node: str, *, local_disks: bool = False) -> dict[str, Any]:
         """Who would go where, and who stays and why; nothing is sent. Raises ProxmoxError."""
@@ -112,7 +123,7 @@ class Evacuation:
                     if record.state == "running" and (record.key not in busy or busy[record.key].done()):
                         busy[record.key] = group.create_task(self._empty(record.key))
                     elif record.state in {"done", "incomplete"} and not _lasts(record, held):
-                        self._book.put(record.model_copy(update={"state": "idle"}))
+                        self._idle(record)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PACE):
                         await self._news.wait()
@@ -129,13 +140,25 @@ class Evacuation:
         while (record := self._book.get(key)) is not None and record.state == "running":
             held = await self._maintained()
             if not _lasts(record, held) or not self._around.permission.maintenance_evacuate:
-                self._stop(record)
+                log.info("Evacuation of %s: the maintenance ended after %s", record.node, _count(record.moved))
+                self._idle(record)
+            elif self._goes_down(record):
+                self._give_up(record)
             elif held is None or not await self._step(record):
                 await asyncio.sleep(PACE)
 
-    def _stop(self, record: Record) -> None:
-        text = f"The maintenance ended: {_count(record.moved)} moved away, the others stay."
-        self._book.put(record.model_copy(update={"state": "idle", "message": text, "waiting": {}}))
+    def _idle(self, record: Record) -> None:
+        """Nothing of it is left to be told."""
+        self._book.put(Record(site=record.site, node=record.node, state="idle"))
+
+    def _goes_down(self, record: Record) -> bool:
+        return record.key in self._called_off or self._around.shutting(record.site)
+
+    def _give_up(self, record: Record) -> None:
+        text = f"{SHUTTING}: {_count(record.moved)} moved away, no other is."
+        log.warning("Evacuation of %s: %s", record.node, text)
+        left = {**dict.fromkeys(record.there.difference(record.moved), f"{SHUTTING}."), **record.left}
+        self._book.put(record.model_copy(update={"state": "incomplete", "message": text, "left": left, "waiting": {}}))
 
     async def _step(self, record: Record) -> bool:
         """Move one guest, or find that nothing is left to do. False: look again after a pause."""
@@ -181,7 +204,9 @@ class Evacuation:
             self._failed(record, guest, error)
 
     async def _try(self, record: Record, move: Move) -> BridgeError | None:
-        """Why it was not even begun."""
+        """Why it was not even begun; where the site goes down meanwhile, it is not, and that is noted by `_give_up`."""
+        if self._goes_down(record):
+            return None
         text = f"{move.guest.label} goes to {move.target}."
         log.info("Evacuation of %s: %s", record.node, text)
         self._note(record, text)

@@ -42,7 +42,10 @@ class Entry(Protocol):
 
 @dataclass(frozen=True)
 class Around:
-    """What it works with. `tell` publishes an event: kind, site, node, title, text, and what goes into its metadata."""
+    """What it works with. `tell` publishes an event: kind, site, node, title, text, and what goes into its metadata.
+
+    `shutting`: whether a site is being shut down.
+    """
 
     clients: Mapping[str, Api]
     entry: Entry
@@ -51,6 +54,7 @@ class Around:
     approvals: Callable[[], Awaitable[Sequence[Approval]]]
     tell: Callable[..., Awaitable[None]]
     folder: Path
+    shutting: Callable[[str], bool] = lambda _site: False
 
 
 @dataclass(frozen=True)

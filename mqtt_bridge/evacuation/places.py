@@ -114,7 +114,7 @@ def fit(guest: Guest, config: Row, now: Look, *, local_disks: bool) -> Fit:
     volumes = [disk for disk in disks(config, guest.type) if ":" in disk.volume and not disk.volume.startswith("/")]
     bound = [disk for disk in volumes if disk.storage not in now.shared]
     if bound and not local_disks:
-        return Fit(why=f"Its disk {bound[0]} is on this node alone.")
+        return Fit(why=f"Its disk {bound[0]} is on this node alone. Send `args.local_disks: true` to have it copied.")
     if not now.places:
         return Fit(why="There is no other node that is online and not in maintenance.")
     needs = {disk.storage for disk in volumes}

@@ -14,6 +14,7 @@ import pytest
 from mqtt_bridge.app import Bridge
 from mqtt_bridge.approvals.types import Decider
 from mqtt_bridge.audit.verify import verify
+from mqtt_bridge.model import Evacuation
 from mqtt_bridge.mqtt.broker import Broker
 from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.settings import load
@@ -37,8 +38,10 @@ class Site:
     got: list[Message] = field(default_factory=list)
 
     async def order(self, node: str, command: str = "maintenance", **fields: Any) -> dict[str, Any]:
+        """To the site, where `node` is empty."""
         one = asked(command, **fields)
-        await self.bus.publish(f"proxmox/lab/node/{node}/command", json.dumps(one).encode())
+        place = f"lab/node/{node}" if node else "lab"
+        await self.bus.publish(f"proxmox/{place}/command", json.dumps(one).encode())
         topic = f"proxmox/lab/result/{one['id']}"
         await until(lambda: any(m.topic == topic for m in self.got), why=lambda: self.got)
         answer: dict[str, Any] = next(json.loads(m.payload) for m in self.got if m.topic == topic)
@@ -136,7 +139,7 @@ async def test_all_guests_move_and_the_end_brings_nothing_back(site: Site, bridg
         await site.order("pve1", "maintenance_end")
         await ended(running, "idle")
         assert (site.running(), len(site.sent())) == (set(), len(here))
-        assert set(running.evacuation.state("lab", "pve1").moved) == here
+        assert running.evacuation.state("lab", "pve1") == Evacuation(), "nothing stale"
         stored = await running.events.journal.db.read(
             lambda c: [
                 row[0] for row in c.execute("SELECT kind FROM events WHERE kind LIKE 'maintenance.%' ORDER BY seq")
@@ -175,6 +178,7 @@ async def test_what_cannot_move_is_named_and_the_others_go(site: Site, bridge: S
         left = site.left(running)
         assert set(left) == {disk, device, policy, large, fails} == site.running(), left
         assert "scsi0 on local-lvm" in left[disk]
+        assert "`args.local_disks: true`" in left[disk]
         assert "hostpci0" in left[device]
         assert "protected by the tag 'spared'" in left[policy]
         assert "it needs 100.0 GiB" in left[large]
@@ -238,7 +242,38 @@ async def test_switched_off_in_the_middle(site: Site, bridge: Started) -> None:
         await asyncio.sleep(1.5)  # longer than the pause between two looks
         assert site.running() == set(sorted(here)[1:])
         assert len(site.sent()) == 1
-        assert "ended" in running.evacuation.state("lab", "pve1").message
+        assert running.evacuation.state("lab", "pve1") == Evacuation()
+
+
+async def test_a_shutdown_of_the_site_ends_it_and_lets_none_begin(site: Site, bridge: Started) -> None:
+    here = sorted(site.running())
+    async with bridge(MQTT_ALLOW="destroy", SITE_SHUTDOWN="true") as running:
+        site.lab.fault("guest-deaf", str(here[-1]))
+        for vmid in here[1:]:
+            site.lab.fault("guest-lock", str(vmid), "migrate")
+        await site.evacuate()
+        await until(lambda: "is locked (migrate)" in running.evacuation.state("lab", "pve1").message)
+        moved = site.sent()
+        refused = await site.order("", "shutdown", args={"colour": "red"})
+        assert refused["refused"] == "wrong"
+        assert running.evacuation.state("lab", "pve1").state == "running", "a shutdown that is refused ends nothing"
+        begun = await site.order("", "shutdown", args={"nodes": False})
+        assert begun["status"] == "started", begun
+        await ended(running, "incomplete")
+        assert running.evacuation.state("lab", "pve1").message.startswith("The site is being shut down: 1 guest moved")
+        assert site.left(running) == dict.fromkeys(here[1:], "The site is being shut down.")
+        for vmid in here[1:]:
+            site.lab.fault("guest-unlock", str(vmid))
+        await until(lambda: site.running() <= {here[-1]}, seconds=60, why=site.running)
+        for node in ("pve1", "pve2"):
+            answer = await site.evacuate(node)
+            assert (answer["refused"], "being shut down" in answer["message"]) == ("not_possible", True), answer
+        assert [s.target for s in await running.maintenance.active() if s.scope == "node"] == ["pve1"], "not noted"
+        await site.order("", "shutdown_abort")
+        answer = await site.evacuate()
+        assert answer["ok"], answer
+        await ended(running, "done")
+        assert [path for path in site.sent() if f"/{here[-1]}/" not in path] == moved
 
 
 async def test_a_restart_in_the_middle(site: Site, bridge: Started) -> None:
