@@ -1,8 +1,8 @@
 """The last stage: the nodes. Ordinary ones first, then those that guests of ours run on, then the bridge's own.
 
 Each group is asked and looked at until it is gone, or until its time is up; then the next one follows, since a battery
-does not wait. A group never has less than PATIENCE, however short the stages are: Proxmox gives what still runs on a node
-that goes 180 seconds. Before the last group everything is written down and published: its end takes us with it.
+does not wait. A group never has less than PATIENCE, however short the stages are: Proxmox gives what still runs on a
+node that goes 180 seconds. Before the last group everything is written down and published: its end takes us with it.
 """
 
 import time
