@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from mqtt_bridge.actions import ActionResult
 from mqtt_bridge.app import Bridge
 from mqtt_bridge.approvals.types import Decider
 from mqtt_bridge.audit.verify import verify
+from mqtt_bridge.evacuation.book import Record
+from mqtt_bridge.evacuation.moving import Move, Moves
 from mqtt_bridge.model import Evacuation
 from mqtt_bridge.mqtt.broker import Broker
 from mqtt_bridge.mqtt.bus import Message
@@ -274,6 +277,34 @@ async def test_a_shutdown_of_the_site_ends_it_and_lets_none_begin(site: Site, br
         assert answer["ok"], answer
         await ended(running, "done")
         assert [path for path in site.sent() if f"/{here[-1]}/" not in path] == moved
+
+
+async def test_the_migration_that_runs_is_the_last_even_if_the_shutdown_is_aborted(
+    site: Site, bridge: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, go, real = site.running(), asyncio.Event(), Moves.migrate
+
+    async def held(self: Moves, record: Record, move: Move, *, dry_run: bool = False) -> ActionResult:
+        result = await real(self, record, move, dry_run=dry_run)
+        await go.wait()
+        return result
+
+    monkeypatch.setattr(Moves, "migrate", held)
+    first = min(site.running("pve2"))
+    site.lab.guest(first).config["tags"] = "first"
+    site.lab.fault("guest-deaf", str(first))  # so that the guests of pve1 are not asked yet
+    async with bridge(MQTT_ALLOW="destroy", SITE_SHUTDOWN="true") as running:
+        await site.evacuate()
+        await until(lambda: len(site.running()) == len(here) - 1)
+        begun = await site.order("", "shutdown", args={"stages": ["first"], "nodes": False})
+        assert begun["status"] == "started", begun
+        assert (await site.order("", "shutdown_abort"))["ok"]
+        go.set()
+        await ended(running, "incomplete")
+        (moved,) = here - site.running()
+        assert running.evacuation.state("lab", "pve1").moved == (moved,)
+        assert set(site.left(running)) == here - {moved}
+        assert len(site.sent()) == 1
 
 
 async def test_a_restart_in_the_middle(site: Site, bridge: Started) -> None:
