@@ -44,10 +44,12 @@ class Limits:
 
 @dataclass(eq=False, slots=True)
 class _Connection:
+    peer: socket.socket
     seat: Seat | None = None
     task: asyncio.Task[None] | None = None
     transport: asyncio.BaseTransport | None = None
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    begun: bool = False
     served: bool = False
 
     @property
@@ -65,6 +67,8 @@ class _Connection:
             self.transport.abort()
         elif self.task:
             self.task.cancel()
+            if not self.begun:  # a task that never ran closes nothing
+                self.peer.close()
 
 
 class _Protocols(web.Server):
@@ -189,13 +193,14 @@ class HttpServer:
             if self._places.find(source):
                 return
             self._waiting.remove((peer, source))
-            connection = _Connection()
+            connection = _Connection(peer)
             connection.seat = Seat(source, lambda it=connection: self._drop(it, "too many connections"), grace=GRACE)  # type: ignore[misc]
             self._places.seat(connection.seat)
             self._open[connection] = None
-            connection.task = asyncio.create_task(self._take(connection, peer))
+            connection.task = asyncio.create_task(self._take(connection))
 
-    async def _take(self, connection: _Connection, peer: socket.socket) -> None:
+    async def _take(self, connection: _Connection) -> None:
+        connection.begun = True
         loop = asyncio.get_running_loop()
         limits = self.limits
         connection.timers = [
@@ -212,13 +217,13 @@ class HttpServer:
 
         try:
             more = {"ssl_handshake_timeout": limits.head} if self._tls else {}
-            connection.transport, _ = await loop.connect_accepted_socket(made, peer, ssl=self._tls, **more)
+            connection.transport, _ = await loop.connect_accepted_socket(made, connection.peer, ssl=self._tls, **more)
         except OSError:  # the TLS handshake failed; TimeoutError is one
             self._reject("no TLS")
         finally:
             if connection.transport is None:
                 if protocol is None:  # else its transport owns the socket
-                    peer.close()
+                    connection.peer.close()
                 self._by_protocol.pop(protocol, None)
                 self._forget(connection)
 

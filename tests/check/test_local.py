@@ -159,4 +159,4 @@ async def test_every_check_of_the_table_runs(check: Check) -> None:
     found = await check(host | listening, VERIFY_SSL="false")
     subjects = {f.subject.split(":")[0].split(" ")[0] for f in found.findings}
     assert subjects == {"pve", "broker", "this", "settings", "approvals", "listener", "n8n"}
-    assert len(CHECKS) == 16, "nine of them are silent about what is not enabled"
+    assert len(CHECKS) > len(found.findings), "some are silent about what is not enabled"
