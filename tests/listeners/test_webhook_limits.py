@@ -7,15 +7,17 @@ import gzip
 import json
 import os
 import resource
+import socket
 import statistics
 import time
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -267,15 +269,23 @@ async def test_wrong_tokens_hold_no_places(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_who_gives_way_before_we_came_to_him_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its task has not run yet when its place is wanted: a cancelled task that never ran would leave it open."""
     monkeypatch.setattr(http_server, "GRACE", -1.0)
-    intake = Remembering()
-    async with listening(intake, connections=1) as port:
-        readers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
-        async with asyncio.timeout(30):
-            for reader, writer in readers[:-1]:
-                with suppress(ConnectionError):
-                    assert await reader.read() == b""
-                writer.transport.abort()
-        readers[-1][1].transport.abort()
+
+    async def nothing(_: web.BaseRequest) -> web.Response:
+        return web.Response()
+
+    limits = Limits(connections=1)
+    async with http_server.HttpServer(nothing, "127.0.0.1", 0, reject=lambda _: None, limits=limits) as server:
+        pairs = [socket.socketpair() for _ in range(2)]
+        for ours, theirs in pairs:
+            ours.setblocking(False)
+            theirs.settimeout(20)
+            server._waiting.append((ours, "a"))
+        server._admit()
+        assert pairs[0][0].fileno() == -1
+        assert await asyncio.to_thread(pairs[0][1].recv, 1) == b""
+        assert server.connections == 1
+    for _, theirs in pairs:
+        theirs.close()
 
 
 async def post_all(port: int, count: int) -> list[float]:
