@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-from mqtt_bridge.actions import ACTIONS, ActionError, ActionResult
+from mqtt_bridge.actions import ACTIONS, ActionError, ActionResult, Actions
 from mqtt_bridge.approvals.types import Approval
 from mqtt_bridge.errors import PolicyError
 from mqtt_bridge.evacuation.book import Record
@@ -16,28 +15,11 @@ from mqtt_bridge.notifying.silences import Silence
 from mqtt_bridge.policy import Principal, judge
 from mqtt_bridge.proxmox.api import Api
 from mqtt_bridge.settings import PermissionSettings
-from mqtt_bridge.targets import GuestRef, NodeTarget, Ref, Touched
+from mqtt_bridge.targets import GuestRef, NodeTarget, Touched
 
 LAG = 60.0  # seconds that a node's figures may not show yet what came to it
 LONGEST = 4 * 3600.0  # seconds that one migration may take: local disks are copied
 LONGEST_HA = 900.0  # the same where the HA manager does it, a while after the task
-
-
-class Entry(Protocol):
-    """The one way to change something in Proxmox: `actions.Actions`."""
-
-    async def perform(
-        self,
-        principal: Principal,
-        action: str,
-        target: Ref,
-        *,
-        args: Mapping[str, Any] | None = None,
-        dry_run: bool = False,
-        timeout: float = 120.0,  # noqa: ASYNC109 -- its end is an answer
-        approval: str | None = None,
-        reason: str = "",
-    ) -> ActionResult: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +30,7 @@ class Around:
     """
 
     clients: Mapping[str, Api]
-    entry: Entry
+    entry: Actions
     permission: PermissionSettings
     silences: Callable[[], Awaitable[Sequence[Silence]]]
     approvals: Callable[[], Awaitable[Sequence[Approval]]]
