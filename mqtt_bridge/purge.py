@@ -1,6 +1,7 @@
 """Clear every retained topic of ours at a broker: states, metrics, and Home Assistant discovery that we published."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -10,9 +11,11 @@ from mqtt_bridge.mqtt.broker import Broker, BrokerOptions
 from mqtt_bridge.mqtt.bus import Message
 from mqtt_bridge.topics import TABLE, DiscoveryTopics, Topics
 
+log = logging.getLogger(__name__)
+
 QUIET = 1.0  # seconds without a message after which a broker has sent all it holds
-SETTLE = 2.0  # seconds in which Home Assistant lets go of disabled entities
-EACH, LONGEST = 0.1, 60.0  # and for each device; at most
+SETTLE = 3.0  # seconds in which Home Assistant lets go of disabled entities
+EACH, LONGEST = 0.3, 60.0  # and for each device, also where it is busy or runs on something small; at most
 WINDOW = 500  # publishes under way at once
 ROUNDS = 50  # a broker that drops what exceeds its queue is asked again
 
@@ -71,7 +74,9 @@ async def purge(
                 break
             if collector.configs:
                 await _publish(broker, collector.configs)
-                await asyncio.sleep(min(SETTLE + EACH * len(collector.configs), LONGEST))
+                pause = min(SETTLE + EACH * len(collector.configs), LONGEST)
+                log.info("Home Assistant gets %.0f s to let go of %d devices", pause, len(collector.configs))
+                await asyncio.sleep(pause)
             await _publish(broker, dict.fromkeys(sorted(fresh, key=partial(_order, names, discovery)), b""))
     return sorted(found)
 

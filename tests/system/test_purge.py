@@ -32,7 +32,7 @@ async def test_it_lists_and_clears_ours_and_nothing_else(broker_env: Env, mosqui
             await tree.put(topic, payload.encode())
         async with Command(tmp_path / "bridge", "mqtt-bridge", env=broker_env()) as bridge:
             await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
-            refused = run("mqtt-bridge", "purge", env=broker_env(), cwd=tmp_path)
+            refused = run("mqtt-bridge", "purge", env=broker_env(), cwd=tmp_path, seconds=100)
             assert refused.returncode == 1
             assert "main is online" in refused.stderr
             assert "Stop it" in refused.stderr
@@ -40,11 +40,11 @@ async def test_it_lists_and_clears_ours_and_nothing_else(broker_env: Env, mosqui
             assert await bridge.stop() == 0
         await until(lambda: tree.json("bridge/main/state") == "offline")
         everything = set(tree.retained)
-        listed = run("mqtt-bridge", "purge", "--dry-run", env=broker_env(), cwd=tmp_path)
+        listed = run("mqtt-bridge", "purge", "--dry-run", env=broker_env(), cwd=tmp_path, seconds=100)
         assert listed.returncode == 0
         assert set(listed.stdout.split()) == everything - set(FOREIGN)
         assert set(tree.retained) == everything
-        cleared = run("mqtt-bridge", "purge", env=broker_env(), cwd=tmp_path)
+        cleared = run("mqtt-bridge", "purge", env=broker_env(), cwd=tmp_path, seconds=100)
         assert cleared.returncode == 0
         assert set(cleared.stdout.split()) == everything - set(FOREIGN)
         await until(lambda: {t: p.decode() for t, p in tree.retained.items()} == FOREIGN, why=lambda: tree.retained)
@@ -56,7 +56,7 @@ async def test_it_clears_more_than_a_broker_sends_at_once(
     async with Tree(mosquitto.options, "proxmox/lab/state") as tree:
         for vmid in range(2500):
             await tree.bus.publish(f"proxmox/lab/guest/{vmid + 1}", b"{" + b"x" * 5000 + b"}", qos=0, retain=True)
-        done = run("mqtt-bridge", "purge", env=broker_env(), cwd=tmp_path, seconds=60)
+        done = run("mqtt-bridge", "purge", env=broker_env(), cwd=tmp_path, seconds=100)
         assert done.returncode == 0
         assert len(done.stdout.split()) == 2500
     async with Tree(mosquitto.options, "proxmox/#") as left:
@@ -66,10 +66,10 @@ async def test_it_clears_more_than_a_broker_sends_at_once(
 async def test_a_broker_of_our_own_is_purged_while_nobody_runs(env: Env, tmp_path: Path) -> None:
     async with Command(tmp_path / "bridge", "mqtt-bridge", env=env()) as bridge:
         await bridge.said("MQTT broker of our own")
-        busy = run("mqtt-bridge", "purge", env=env(), cwd=tmp_path)
+        busy = run("mqtt-bridge", "purge", env=env(), cwd=tmp_path, seconds=100)
         assert busy.returncode == 1
         assert f"process {bridge.pid}" in busy.stderr
         await until((tmp_path / "state" / "endpoint.json").exists)
         assert await bridge.stop() == 0
-    done = run("mqtt-bridge", "purge", env=env(), cwd=tmp_path)
+    done = run("mqtt-bridge", "purge", env=env(), cwd=tmp_path, seconds=100)
     assert done.returncode == 0, done.stderr
