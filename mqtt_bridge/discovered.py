@@ -17,6 +17,11 @@ def is_ours(payload: bytes) -> bool:
     return isinstance(origin, dict) and origin.get("name") == ORIGIN
 
 
+def _stays(identity: str | None) -> bool:
+    """A component on its way out has no id any more, or one of these."""
+    return identity is not None and not identity.endswith(GONE)
+
+
 def shed(payload: bytes) -> bytes:
     """A stored configuration with other ids for its entities; empty where it has none, or is none.
 
@@ -26,7 +31,7 @@ def shed(payload: bytes) -> bytes:
     """
     try:
         whole = json.loads(payload)
-        found = [one for one in whole["cmps"].values() if one["p"] != TRIGGER and not one["uniq_id"].endswith(GONE)]
+        found = [one for one in whole["cmps"].values() if one["p"] != TRIGGER and _stays(one.get("uniq_id"))]
         for one in found:
             one["uniq_id"] += GONE
             one.pop("en", None)
