@@ -123,7 +123,7 @@ class TaskBook:
         if task.status == "failed":
             if known is not None and known.upid == task.upid:
                 del mine[role]
-        elif known is None or (task.started_at or "") >= (known.started_at or ""):
+        elif known is None or not _after(known, task):
             mine[role] = task
         if len(self._of_guest) > GUESTS_KEPT:
             del self._of_guest[next(iter(self._of_guest))]
@@ -143,12 +143,12 @@ class TaskBook:
         """
         recent = utc(time.time() - RESTARTING) or ""
         restart, stop, start = (self.last(vmid, role) for role in ("restart", "stop", "start"))
-        if restart is not None and (restart.ended_at or "9") >= recent and _not_before(restart, stop):
+        if restart is not None and (restart.ended_at or "9") >= recent and not (stop and _after(stop, restart)):
             return restart
         asked = self.last(vmid, "ha")
         if asked is not None and (stop is None or (stop.user == NODE and _soon_after(asked, stop))):
             stop = asked
-        if stop is None or (start is not None and (start.started_at or "") > (stop.started_at or "")):
+        if stop is None or (start is not None and _after(start, stop)):
             return None
         return stop
 
@@ -164,8 +164,18 @@ class TaskBook:
             self._of_guest[vmid] = {"destroy": gone}
 
 
-def _not_before(task: TaskInfo, other: TaskInfo | None) -> bool:
-    return other is None or (task.started_at or "") >= (other.started_at or "")
+def _after(task: TaskInfo, other: TaskInfo) -> bool:
+    """Started after it; within one second a node's own count of hundredths since its boot (in the UPID) tells."""
+    if task.started_at != other.started_at or task.node != other.node:
+        return (task.started_at or "") > (other.started_at or "")
+    return _hundredths(task) > _hundredths(other)
+
+
+def _hundredths(task: TaskInfo) -> int:
+    try:
+        return int(task.upid.split(":")[3], 16)
+    except (IndexError, ValueError):
+        return 0
 
 
 def _soon_after(asked: TaskInfo, stop: TaskInfo) -> bool:

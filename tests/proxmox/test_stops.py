@@ -44,6 +44,15 @@ def test_who_asked_for_a_stop(rows: list[dict[str, Any]], asked: str | None) -> 
     assert (task.user if task else None) == asked
 
 
+@pytest.mark.parametrize(("started", "explained"), [("0007A685", False), ("0007A683", True)])
+def test_what_began_in_the_same_second_is_told_apart_by_the_nodes_own_count(started: str, explained: bool) -> None:
+    stop, start = row(1, "qmstop", "op@pve"), row(1, "qmstart")
+    start["upid"] = start["upid"].replace("0007A684", started)
+    book = TaskBook("lab", Retained(Topics()))
+    book.take([start, stop])
+    assert (book.explains_stop(100) is not None) is explained
+
+
 def test_a_task_that_fails_in_the_end_explains_nothing() -> None:
     book = TaskBook("lab", Retained(Topics()))
     book.take([row(1, "qmshutdown", "op@pve", None)])
