@@ -20,6 +20,8 @@ from mqtt_bridge.approvals.proofs import key_of, knows_secret, new_secret
 from mqtt_bridge.errors import BridgeError
 from mqtt_bridge.mqtt.broker import BrokerOptions
 from mqtt_bridge.settings import GeneralSettings, Settings, load
+from mqtt_bridge.settings.sources import Report, collect
+from mqtt_bridge.settings.table import ROWS
 from mqtt_bridge.statedir import write_private
 from proxmox_mcp.lab import FAULTS, FaultError, Lab, LabOptions, send_fault
 
@@ -88,7 +90,7 @@ async def fault(arguments: argparse.Namespace) -> int:
         for row in FAULTS:
             print(f"  {' '.join((row.name, *row.arguments)):<34} {row.help}")
         return 0 if arguments.list_faults else 2
-    control = os.environ.get(CONTROL)
+    control = collect(Report(), os.environ).value(ROWS[CONTROL])
     if not control:
         raise BridgeError(
             f"{CONTROL} is not set, so the running lab cannot be found.",

@@ -69,9 +69,9 @@ class Sources:
             self._values[row.key] = self._parse(row)
         return self._values[row.key]
 
-    def of_file(self) -> Iterator[str]:
-        """The keys whose value in force was written in `.env`."""
-        return (key for key, given in self.given.items() if given.origin == ".env")
+    def of(self, origin: Origin) -> Iterator[str]:
+        """The keys whose value in force was given there."""
+        return (key for key, given in self.given.items() if given.origin == origin)
 
     def scrub(self, text: str) -> str:
         """`text` without any secret that was given, in case one was written under another key too."""

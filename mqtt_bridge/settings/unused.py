@@ -9,19 +9,20 @@ from mqtt_bridge.settings.sources import Report, Sources
 from mqtt_bridge.settings.table import FAMILIES, KEYS
 
 _OURS = FAMILIES | {"PVE_", "PBS_"}
-_NEAR = 0.86  # below it, a similar key is more likely someone else's
+_NEAR = 0.8  # below it, a similar key is more likely someone else's
 _WORDS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
 def unknown_keys(sources: Sources, prefixes: set[str], report: Report) -> None:
-    """Only those of `.env`: an environment is full of what belongs to others."""
+    """Of `.env`, and of those given one by one; an environment is full of what belongs to others."""
     listed = sorted(KEYS | {row.key for row in sites.rows(prefixes)})
-    for key in sources.of_file():
+    meant = set(sources.of("override"))  # for nobody else
+    for key in (*sources.of(".env"), *sorted(meant)):
         if key in KEYS or sites.known(prefixes, key) or any(_matches(row, key) for row in LATER):
             continue
         near = difflib.get_close_matches(key.upper(), listed, n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists them all."
-        if any(key.upper().startswith(family) for family in _OURS):
+        if key in meant or any(key.upper().startswith(family) for family in _OURS):
             named = key.startswith(("PVE_NODE_", "PBS_NODE_"))
             hint = f"it names no node of {key[:8]}S." if named and not near else hint
             report.problem(key, f"is no setting: {hint}")

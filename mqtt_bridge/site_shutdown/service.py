@@ -38,6 +38,11 @@ def may(permission: PermissionSettings) -> bool:
     return permission.site_shutdown and allows(permission.mqtt_allow, ACT.risk)
 
 
+def _lacking(permission: PermissionSettings) -> str:
+    enough = allows(permission.mqtt_allow, ACT.risk)
+    return f"{SETTING}=true" if enough else f"{SETTING}=true and MQTT_ALLOW={ACT.risk}"
+
+
 class SiteShutdowns:
     """`run` it supervised. `actions` are those that have STANDING.
 
@@ -110,7 +115,7 @@ class SiteShutdowns:
         if not self._permission.site_shutdown:
             raise PolicyError(
                 "This bridge may not shut a whole site down.",
-                cure=f"Set {SETTING}=true where it is configured, and restart it (docs/shutdown.md).",
+                cure=f"Set {_lacking(self._permission)} where it is configured, and restart it (docs/shutdown.md).",
                 setting=SETTING,
             )
         if site not in self._sites:

@@ -37,13 +37,22 @@ def test_the_environment_may_hold_anything(given: Loader) -> None:
 
 
 def test_foreign_keys_of_the_file_are_left_alone(short: dict[str, str], env_file: EnvFile) -> None:
-    settings = load(short, env_file("DB_HOST=x\nCOMPOSE_PROJECT_NAME=y\nPATH=/\n"))
+    settings = load(
+        short, env_file("DB_HOST=x\nCOMPOSE_PROJECT_NAME=y\nPATH=/\nHA_TOKEN=t\nHA_URL=u\nDISCORD_TOKEN=d\n")
+    )
     assert settings.warnings == ()
 
 
-def test_a_near_miss_of_another_family_is_told(short: dict[str, str], env_file: EnvFile) -> None:
-    settings = load(short, env_file("LOG_LEVL=DEBUG\n"))
-    assert settings.warnings == ("LOG_LEVL is no setting: did you mean LOG_LEVEL?",)
+@pytest.mark.parametrize(("key", "meant"), [("LOG_LEVL", "LOG_LEVEL"), ("HA_ENTITY", "HA_ENTITIES")])
+def test_a_near_miss_of_another_family_is_told(short: dict[str, str], env_file: EnvFile, key: str, meant: str) -> None:
+    settings = load(short, env_file(f"{key}=x\n"))
+    assert settings.warnings == (f"{key} is no setting: did you mean {meant}?",)
+
+
+def test_what_is_given_one_by_one_is_meant_for_us(short: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(short, search=False, overrides={"FOO": "1", "LOG_LEVEL": "INFO"})
+    assert caught.value.problems == ("FOO is no setting: docs/configuration.md lists them all.",)
 
 
 def test_a_host_that_is_not_listed_is_told(short: dict[str, str], env_file: EnvFile) -> None:

@@ -105,6 +105,9 @@ async def test_what_is_refused_and_what_the_rules_leave_out(tmp_path: Path) -> N
             off = await on.order("shutdown")
             assert (off["refused"], "SITE_SHUTDOWN=true" in off["hint"]) == ("policy", True)
             assert on.states() == [], "no topic of what there is not"
+        async with on.bridge(SITE_SHUTDOWN="false", MQTT_ALLOW="operate"):
+            neither = await on.order("shutdown")
+            assert "SITE_SHUTDOWN=true and MQTT_ALLOW=destroy" in neither["hint"]
         async with on.bridge(MQTT_ALLOW="change"):
             low = await on.order("shutdown")
             assert (low["refused"], "MQTT_ALLOW=destroy" in low["hint"]) == ("policy", True)

@@ -160,6 +160,9 @@ def test_a_fault_reaches_the_running_lab(ready: dict[str, Any], tmp_path: Path) 
     done = run("proxmox-mcp", "lab", "fault", "storage-fill", "local", "91", env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "91" in done.stdout
+    (tmp_path / ".env").write_text(f"PROXMOX_LAB_CONTROL={env['PROXMOX_LAB_CONTROL']}\n", encoding="utf-8")
+    in_a_file = run("proxmox-mcp", "lab", "fault", "storage-fill", "local", "92", env=environment(), cwd=tmp_path)
+    assert in_a_file.returncode == 0, in_a_file.stderr
     wrong = run("proxmox-mcp", "lab", "fault", "no-such-fault", env=env, cwd=tmp_path)
     assert wrong.returncode == 1
     assert "guest-crash" in wrong.stderr
