@@ -150,7 +150,11 @@ async def test_what_is_refused_and_what_the_rules_leave_out(tmp_path: Path) -> N
         assert {node.name for node in on.lab.world.nodes.values() if node.online} == nodes
         assert {on.lab.guest(vmid).node for vmid in on.running()} == nodes
         assert len(done["left_out"]) == len(left)
-        assert [r["setting"] for r in on.records() if r["event"] == "action.refused"] == ["SITE_SHUTDOWN", "MQTT_ALLOW"]
+        assert [r["setting"] for r in on.records() if r["event"] == "action.refused"] == [
+            "SITE_SHUTDOWN",
+            "SITE_SHUTDOWN",
+            "MQTT_ALLOW",
+        ]
 
 
 async def test_the_standing_word_is_for_this_command_alone(tmp_path: Path) -> None:

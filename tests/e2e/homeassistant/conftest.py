@@ -80,9 +80,9 @@ async def empty(hass: Hass, env: dict[str, str], folder: Path) -> None:
 
     Also after its MQTT integration was reloaded (it does so when an entity is switched on).
     """
-    done = await asyncio.to_thread(run, "mqtt-bridge", "purge", env=env, cwd=folder, seconds=120)
+    done = await asyncio.to_thread(run, "mqtt-bridge", "purge", env=env, cwd=folder, seconds=180)
     assert done.returncode == 0, done.stderr
-    await hass.until(lambda: _none(hass), "devices are left over")
+    await hass.until(lambda: _none(hass), "devices are left over", 120)
     await hass.quiet()
 
 
