@@ -11,6 +11,7 @@ async with automation(hass, "backup_failed", phones=[phone.device_id]) as robot:
 await well(hass)
 """
 
+import asyncio
 import http.server
 import signal
 import threading
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[3] / "ha_blueprints"
 OURS = "proxmox_mcp"
 TRACES = 100
+SUBSCRIBED = 2.0  # seconds after which an automation that is on hears MQTT; Home Assistant collects subscriptions
 ROBOTS = r"homeassistant\.(components\.(automation|script|blueprint|mqtt|mobile_app)|helpers\.(script|template))"
 
 
@@ -122,6 +124,7 @@ async def automation(hass: Hass, blueprint: str, name: str = "", /, **inputs: An
     body = {"alias": name, "use_blueprint": {"path": path, "input": inputs}, "trace": {"stored_traces": TRACES}}
     await hass.call(hass.ha.rest, "POST", f"/api/config/automation/config/{name}", body)
     await hass.call(hass.ha.wait_state, entity, "on")
+    await asyncio.sleep(SUBSCRIBED)
     try:
         yield Robot(hass, name, entity)
     finally:
