@@ -1,4 +1,4 @@
-"""What is handed to systemd and Docker: that it names what there is. docs/running.md says how each is tried as a whole."""
+"""What is handed to systemd and Docker names what there is. docs/running.md says how it is used."""
 
 import configparser
 import fnmatch
