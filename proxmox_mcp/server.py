@@ -23,11 +23,10 @@ from mqtt_bridge import __version__
 from mqtt_bridge.errors import BridgeError, UnknownTargetError, UnreachableError
 from mqtt_bridge.policy import Principal
 from mqtt_bridge.settings import Settings
-from proxmox_mcp import completion, outline, outside, prompts, resources, schema
+from proxmox_mcp import completion, outline, outside, prompts, resources, schema, tools
 from proxmox_mcp.elicit import Asking, Elicitation
 from proxmox_mcp.metrics import Metrics
 from proxmox_mcp.state import State
-from proxmox_mcp.tools import ALL
 from proxmox_mcp.tools.base import Call, Services, Tool
 
 if TYPE_CHECKING:
@@ -91,7 +90,6 @@ class ProxmoxServer(MCPServer[Any]):
         self.services = services
         self.metrics = metrics
         self.prefix = services.settings.mcp.tool_prefix
-        self.tools = {self.prefix + tool.name: tool for tool in ALL}
         self.notices = resources.Notices(bus)
         services.state.on_change(self.notices.changed)
         low = self._lowlevel_server
@@ -105,9 +103,9 @@ class ProxmoxServer(MCPServer[Any]):
         """The tools that this principal may use, by name: no others are listed to it."""
         chosen = self._toolsets(principal)
         return {
-            name: tool
-            for name, tool in self.tools.items()
-            if tool.selected(chosen) and tool.permitted(principal.level) and not tool.useless(self.services.settings)
+            self.prefix + tool.name: tool
+            for tool in tools.selected(chosen)
+            if tool.permitted(principal.level) and not tool.useless(self.services.settings)
         }
 
     def _toolsets(self, principal: Principal) -> frozenset[str]:
@@ -132,7 +130,7 @@ class ProxmoxServer(MCPServer[Any]):
         """Run a tool; what goes wrong is an error result with one sentence of what, and what to do."""
         began = time.perf_counter()
         result = await self._called(name, arguments, context)
-        known = name if name in self.tools else "unknown"
+        known = name if name.startswith(self.prefix) and self._plain(name) in schema.stored() else "unknown"
         failed = isinstance(result, types.CallToolResult) and result.is_error
         self.metrics.tool(known, "error" if failed else "ok", time.perf_counter() - began)
         return result
@@ -183,9 +181,12 @@ class ProxmoxServer(MCPServer[Any]):
         principal: Principal = request.scope[PRINCIPAL]
         return principal
 
+    def _plain(self, name: str) -> str:
+        return name.removeprefix(self.prefix)
+
     def _why_not(self, name: str, principal: Principal) -> str:
-        plain = name.removeprefix(self.prefix)
-        tool = next((tool for tool in ALL if tool.name == plain), None)
+        plain = self._plain(name)
+        tool = next((tool for tool in tools.ALL if tool.name == plain), None)
         if tool is None:
             near = difflib.get_close_matches(name, self.offered(principal), n=3, cutoff=0.5)
             return f"There is no tool {name!r}. " + (f"Near: {', '.join(near)}." if near else "tools/list names them.")

@@ -113,10 +113,10 @@ def desk(channels: frozenset[str]) -> Desk:
 
 
 @pytest.fixture
-def server(desk: Desk, state: State) -> ProxmoxServer:
+def server(desk: Desk, state: State, monkeypatch: pytest.MonkeyPatch) -> ProxmoxServer:
     made = build_server(Settings(), state, elicitation=Elicitation(desk))
     tool = Tool("get_vms", "Delete", "Deletes.", "core", Order, Outcome, desk.delete)
-    made.tools = {"get_vms": tool}
+    monkeypatch.setattr(made, "offered", lambda _: {"get_vms": tool})
     return made
 
 

@@ -50,10 +50,18 @@ def tool(approvals: Approvals, target: list[str]) -> Tool:
 @MODES
 @pytest.mark.parametrize(("action", "tick", "became"), [("accept", True, "used"), ("decline", None, "rejected")])
 async def test_the_word_of_the_person_is_in_the_store(
-    approvals: Approvals, tool: Tool, state: State, *, mode: str, action: str, tick: object, became: str
+    approvals: Approvals,
+    tool: Tool,
+    state: State,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    mode: str,
+    action: str,
+    tick: object,
+    became: str,
 ) -> None:
     server = build_server(Settings(), state, elicitation=Elicitation(approvals, approvals.settings.timeout))
-    server.tools = {"get_vms": tool}
+    monkeypatch.setattr(server, "offered", lambda _: {"get_vms": tool})
     async with held(Client(server, mode=mode, elicitation_callback=Person(action, tick).answer)) as client:
         result = await client.call_tool("get_vms", {"vmid": 100})
     assert bool(result.is_error) == (became == "rejected")
@@ -63,7 +71,7 @@ async def test_the_word_of_the_person_is_in_the_store(
 
 @pytest.mark.parametrize("mode", ["auto"])
 async def test_a_target_that_changed_while_the_person_read_makes_it_stale(
-    approvals: Approvals, tool: Tool, state: State, mode: str, target: list[str]
+    approvals: Approvals, tool: Tool, state: State, monkeypatch: pytest.MonkeyPatch, *, mode: str, target: list[str]
 ) -> None:
     class Slow(Person):
         async def answer(
@@ -73,7 +81,7 @@ async def test_a_target_that_changed_while_the_person_read_makes_it_stale(
             return await super().answer(context, params)
 
     server = build_server(Settings(), state, elicitation=Elicitation(approvals))
-    server.tools = {"get_vms": tool}
+    monkeypatch.setattr(server, "offered", lambda _: {"get_vms": tool})
     async with held(Client(server, mode=mode, elicitation_callback=Slow("accept", True).answer)) as client:
         result = await client.call_tool("get_vms", {"vmid": 100})
     assert result.is_error

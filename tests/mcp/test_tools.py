@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Literal
 
 import mcp_types as types
@@ -13,9 +16,10 @@ from mcp.shared.exceptions import MCPError
 from mqtt_bridge.model import TaskList
 from mqtt_bridge.settings import McpSettings, PermissionSettings, Settings
 from proxmox_mcp import schema
+from proxmox_mcp import tools as table
 from proxmox_mcp.server import ProxmoxServer, build_server
 from proxmox_mcp.state import State
-from proxmox_mcp.tools import ALL
+from proxmox_mcp.tools import ALL, MODULES, selected
 from proxmox_mcp.tools.base import MOST
 from tests.mcp.conftest import Eventually
 from tests.support.asking import ask, refused, text
@@ -292,3 +296,19 @@ async def test_toolsets_and_levels_decide_what_is_listed(
                 assert tool.annotations.destructive_hint is True
         if "get_vms" not in expected:
             assert "MCP_TOOLSETS" in await refused(client, "get_vms")
+
+
+def test_a_module_holds_one_toolset_and_is_imported_when_that_is_asked_for() -> None:
+    code = "import sys; from proxmox_mcp import tools; tools.selected({'power'}); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    listed = [name for modules in MODULES.values() for name in modules]
+    files = Path(table.__file__).parent.glob("*.py")
+    assert sorted(listed) == sorted(f.stem for f in files if "\nTOOLS" in f.read_text(encoding="utf-8"))
+    ours = {name for name in listed if f"proxmox_mcp.tools.{name}" in loaded}
+    assert ours == {"power"}
+    found = {toolset: {tool.toolset for tool in ALL if tool.selected({toolset})} for toolset in MODULES}
+    assert found == {toolset: {toolset} for toolset in MODULES}
+    assert [tool.toolset for tool in ALL] == sorted([tool.toolset for tool in ALL], key=[*MODULES].index)
+    assert {tool.name for tool in selected({"power", "get_vms"})} == {"get_vms"} | {
+        tool.name for tool in selected({"power"})
+    }
