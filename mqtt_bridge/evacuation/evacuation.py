@@ -80,10 +80,12 @@ class Evacuation:
             raise refusal.error()
 
     async def begin(self, site: str, node: str, *, by: str = "", reason: str = "", local_disks: bool = False) -> None:
-        """To be asked for after the maintenance has begun; where one is under way already, that one goes on."""
+        """To be asked for after the maintenance has begun; one that is under way already goes on with what is new."""
         before = self._book.get((site, node))
         self._called_off.discard((site, node))
-        if before and before.state == "running":
+        if before and before.state == "running":  # what stays is tried once more
+            new = {"by": by, "reason": reason, "local_disks": local_disks, "left": {}}
+            self._book.put(before.model_copy(update=new))
             return
         self._book.put(
             Record(site=site, node=node, by=by, reason=reason, local_disks=local_disks, message="It begins.")
@@ -102,7 +104,7 @@ class Evacuation:
         moves, stay = [], []
         taken: dict[str, int] = {}
         for guest in (await self._moves.look(record)).here:
-            found = await self._moves.would(record, guest, await self._moves.look(record, taken))
+            found = await self._moves.would(record, guest, (await self._moves.look(record)).less(taken))
             if isinstance(found, Move):
                 taken[found.target] = taken.get(found.target, 0) + guest.memory
                 moves.append({"vmid": guest.vmid, "name": guest.name, "target": found.target})
@@ -120,10 +122,12 @@ class Evacuation:
                 self._news.clear()
                 held = await self._maintained()
                 for record in self._book:
-                    if record.state == "running" and (record.key not in busy or busy[record.key].done()):
+                    if record.state != "idle" and not _lasts(record, held):
+                        self._idle(
+                            record
+                        )  # at once: a maintenance that begins while its last guest moves is another one
+                    elif record.state == "running" and (record.key not in busy or busy[record.key].done()):
                         busy[record.key] = group.create_task(self._empty(record.key))
-                    elif record.state in {"done", "incomplete"} and not _lasts(record, held):
-                        self._idle(record)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PACE):
                         await self._news.wait()
@@ -137,18 +141,26 @@ class Evacuation:
         return {(s.site, s.target.casefold()) for s in silences if s.scope == "node" and not is_automatic(s)}
 
     async def _empty(self, key: Key) -> None:
-        while (record := self._book.get(key)) is not None and record.state == "running":
+        while True:
             held = await self._maintained()
+            if (record := self._runs(key)) is None:
+                return
             if not _lasts(record, held) or not self._around.permission.maintenance_evacuate:
-                log.info("Evacuation of %s: the maintenance ended after %s", record.node, _count(record.moved))
                 self._idle(record)
             elif self._goes_down(record):
                 self._give_up(record)
             elif held is None or not await self._step(record):
                 await asyncio.sleep(PACE)
 
+    def _runs(self, key: Key) -> Record | None:
+        """As it is now, which may be another than before a wait."""
+        record = self._book.get(key)
+        return record if record is not None and record.state == "running" else None
+
     def _idle(self, record: Record) -> None:
         """Nothing of it is left to be told."""
+        if record.state == "running":
+            log.info("Evacuation of %s: the maintenance ended after %s", record.node, _count(record.moved))
         self._book.put(Record(site=record.site, node=record.node, state="idle"))
 
     def _goes_down(self, record: Record) -> bool:
@@ -164,7 +176,9 @@ class Evacuation:
         """Move one guest, or find that nothing is left to do. False: look again after a pause."""
         try:
             now = await self._moves.look(record)
-            record = self._book.put(_seen(record, now))
+            if (newest := self._runs(record.key)) is None:
+                return True
+            record = self._book.put(_seen(newest, now))
             guest = await self._next(record, now)
             if guest is not None:
                 await self._take(record, guest, now)
@@ -175,7 +189,11 @@ class Evacuation:
         if record.waiting or _locked(record, now):
             self._note(record, _waiting_for(record, now))
             return False
-        await self._finish(record)
+        if now.untold:
+            named = ", ".join(map(str, now.untold[:10]))
+            self._note(record, f"Proxmox does not say whether these run: {named}. That is waited for.")
+            return False
+        await self._finish(_with_unlisted(record, now))
         return True
 
     async def _next(self, record: Record, now: Look) -> Guest | None:
@@ -204,14 +222,15 @@ class Evacuation:
             self._failed(record, guest, error)
 
     async def _try(self, record: Record, move: Move) -> BridgeError | None:
-        """Why it was not even begun; where the site goes down meanwhile, it is not, and that is noted by `_give_up`."""
-        if self._goes_down(record):
+        """Why it was not even begun. Where the site goes down or the maintenance ended meanwhile `_empty` says so."""
+        if self._goes_down(record) or self._runs(record.key) is None:
             return None
         text = f"{move.guest.label} goes to {move.target}."
         log.info("Evacuation of %s: %s", record.node, text)
         self._note(record, text)
         try:
-            result = await self._moves.migrate(record, move)
+            with self._moves.on_its_way(record.site, move):
+                result = await self._moves.migrate(record, move)
         except BridgeError as error:
             return error
         self._took(record, move, result)
@@ -240,11 +259,13 @@ class Evacuation:
 
     def _leave(self, record: Record, guest: Guest, why: str) -> None:
         log.info("Evacuation of %s: %s stays: %s", record.node, guest.label, why)
+        record = self._book.get(record.key) or record
         waiting = {vmid: one for vmid, one in record.waiting.items() if vmid != guest.vmid}
         left = {**record.left, guest.vmid: why[:WHY]}
         self._book.put(record.model_copy(update={"left": left, "waiting": waiting}))
 
     def _note(self, record: Record, text: str) -> None:
+        record = self._book.get(record.key) or record
         self._book.put(record.model_copy(update={"message": text}))
 
     async def _finish(self, record: Record) -> None:
@@ -284,6 +305,13 @@ def _seen(record: Record, now: Look) -> Record:
             "waiting": {vmid: one for vmid, one in record.waiting.items() if vmid in here},
         }
     )
+
+
+def _with_unlisted(record: Record, now: Look) -> Record:
+    """With what was there and is not shown any more, which says nothing of where it is."""
+    why = "It is not listed any more: it was deleted, or the token may not see it (VM.Audit)."
+    unlisted = record.there.difference(now.listed, record.moved)
+    return record.model_copy(update={"left": {**dict.fromkeys(sorted(unlisted), why), **record.left}})
 
 
 def _waits(one: Waiting) -> str:

@@ -1,8 +1,10 @@
 """Where one guest goes, and its migration by the one entry for actions."""
 
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,34 +51,57 @@ class Move:
     others: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class _Promise:
+    """Bytes of a node that its figures do not show yet, until then (monotonic seconds)."""
+
+    until: float
+    site: str
+    node: str
+    memory: int
+
+
 class Moves:
     """All that is read and sent for an evacuation."""
 
     def __init__(self, around: Around) -> None:
         self.who = Principal("mqtt", "mqtt", around.permission.mqtt_allow)
         self._around = around
-        self._promised: list[tuple[float, str, str, int]] = []  # when, site, node, bytes
+        self._promised: list[_Promise] = []
 
-    async def look(self, record: Record, more: Mapping[str, int] | None = None) -> Look:
-        """Anew; `more`: bytes that would be taken, by node. Raises ProxmoxError, JournalError."""
+    async def look(self, record: Record) -> Look:
+        """Anew. Raises ProxmoxError, JournalError."""
         held = await self._around.silences()  # a node that restarts is no place to go to either
         closed = {one.target for one in held if one.scope == "node" and one.site == record.site}
-        owed = dict(more or {})
-        now = time.monotonic()
-        self._promised = [one for one in self._promised if now - one[0] < LAG]
-        for _, site, node, memory in self._promised:
-            if site == record.site:
-                owed[node] = owed.get(node, 0) + memory
-        return await look(self._around.clients[record.site], record.node, closed, owed)
+        return await look(self._around.clients[record.site], record.node, closed)
+
+    @contextmanager
+    def on_its_way(self, site: str, move: Move) -> Iterator[None]:
+        """Nobody else is given that memory meanwhile: several nodes may be evacuated at once."""
+        one = _Promise(math.inf, site, move.target, move.guest.memory)
+        self._promised.append(one)
+        try:
+            yield
+        finally:
+            self._promised.remove(one)
 
     def promise(self, site: str, move: Move) -> None:
         """It has gone there: the node's figures will say so in a while."""
-        self._promised.append((time.monotonic(), site, move.target, move.guest.memory))
+        self._promised.append(_Promise(time.monotonic() + LAG, site, move.target, move.guest.memory))
+
+    def _owed(self, site: str) -> Counter[str]:
+        self._promised = [one for one in self._promised if one.until > time.monotonic()]
+        owed = Counter[str]()
+        for one in self._promised:
+            if one.site == site:
+                owed[one.node] += one.memory
+        return owed
 
     async def choose(self, record: Record, guest: Guest, now: Look) -> Move | str:
         """Where it goes by storage, memory and allow-list, or why it stays."""
         path = ("nodes", record.node, guest.type, guest.vmid, "config")
         config = await self._around.clients[record.site].get(*path, purpose="poll")
+        now = now.less(self._owed(record.site))  # here, since nothing is waited for from now until it is on its way
         found = fit(guest, config, now, local_disks=record.local_disks)
         if not found.places:
             return found.why

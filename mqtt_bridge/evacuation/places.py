@@ -4,8 +4,8 @@ Proxmox checks storages and devices, never memory: a guest that is migrated to a
 something. So a node is a place for a guest only if the guest fits beside what runs there and a reserve is left.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mqtt_bridge.actions.guest_disks import disks
@@ -64,40 +64,59 @@ class Place:
 
 @dataclass(frozen=True)
 class Look:
-    """`here`: the running guests of the node, largest first; `elsewhere`: VMIDs that run on other nodes."""
+    """`here`: the running guests of the node, largest first; `elsewhere`: VMIDs that run on other nodes.
+
+    `untold`: those of the node that Proxmox knows no state of, as while the node is away; `listed`: all that it shows.
+    """
 
     here: Sequence[Guest] = ()
     elsewhere: frozenset[int] = frozenset()
     places: Sequence[Place] = ()
     shared: frozenset[str] = frozenset()
     storages: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by node, those that work
+    untold: Sequence[int] = ()
+    listed: frozenset[int] = frozenset()
+
+    def less(self, owed: Mapping[str, int]) -> "Look":
+        """With that many bytes less at each place: what is on its way there, or came since its figures were told."""
+        places = (replace(p, free=p.free - owed.get(p.name, 0)) if p.free is not None else p for p in self.places)
+        return replace(self, places=_roomiest(places))
 
 
-async def look(api: Api, node: str, closed: Collection[str], promised: Mapping[str, int]) -> Look:
-    """Ask Proxmox. `closed` are nodes that nothing goes to, `promised` bytes that figures do not show yet, by node."""
+async def look(api: Api, node: str, closed: Collection[str]) -> Look:
+    """Ask Proxmox. `closed` are nodes that nothing goes to."""
     rows = [row for row in await api.get("cluster", "resources", purpose="poll") if isinstance(row, Mapping)]
-    running = [r for r in rows if r.get("type") in {"qemu", "lxc"} and r.get("status") == "running"]
+    guests = [row for row in rows if row.get("type") in {"qemu", "lxc"}]
+    running = [row for row in guests if row.get("status") == "running"]
     here = [Guest.of(row) for row in running if row.get("node") == node]
     shut = {node.casefold(), *(name.casefold() for name in closed)}
     nodes = [r for r in rows if r.get("type") == "node" and _open(r) and str(r.get("node")).casefold() not in shut]
-    places = [_place(row, promised.get(str(row["node"]), 0)) for row in nodes]
+    places = [_place(row) for row in nodes]
     working = [r for r in rows if r.get("type") == "storage" and r.get("status") == "available"]
     return Look(
         sorted(here, key=lambda guest: (-guest.memory, guest.vmid)),
         frozenset(int(row["vmid"]) for row in running if row.get("node") != node),
-        sorted(places, key=lambda place: (-(place.free or 0), place.name)),
+        _roomiest(places),
         frozenset(str(row["storage"]) for row in working if row.get("shared")),
         {one.name: frozenset(str(r["storage"]) for r in working if r.get("node") == one.name) for one in places},
+        sorted(
+            int(r["vmid"]) for r in guests if r.get("node") == node and r.get("status") not in {"running", "stopped"}
+        ),
+        frozenset(int(row["vmid"]) for row in guests),
     )
+
+
+def _roomiest(places: Iterable[Place]) -> list[Place]:
+    return sorted(places, key=lambda place: (-(place.free or 0), place.name))
 
 
 def _open(row: Row) -> bool:
     return row.get("status") == "online" and row.get("hastate") not in {"maintenance", "fence"}
 
 
-def _place(row: Row, promised: int) -> Place:
+def _place(row: Row) -> Place:
     used, total = row.get("mem"), row.get("maxmem")
-    free = int(total) - int(used) - promised if used is not None and total else None
+    free = int(total) - int(used) if used is not None and total else None
     return Place(str(row["node"]), free, int(total or 0))
 
 

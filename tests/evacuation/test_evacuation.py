@@ -365,3 +365,96 @@ async def test_refused(site: Site, bridge: Started, level: str, wrong: dict[tupl
             assert answer["refused"] == code, answer
         assert await running.maintenance.active() == []
         assert site.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("faults", "state"), [(["token-strip"], "incomplete"), (["node-down pve1", "clock-forward 600"], "running")]
+)
+async def test_what_is_not_seen_is_not_said_to_have_gone(
+    site: Site, bridge: Started, faults: list[str], state: str
+) -> None:
+    """A token that lost its rights sees empty lists, a node that does not tell has guests that are `unknown`."""
+    here = site.running()
+    stuck = next(vmid for vmid in sorted(here) if f"vm:{vmid}" not in site.lab.world.ha)
+    site.lab.fault("guest-lock", str(stuck), "migrate")
+    async with bridge() as running:
+        await site.evacuate()
+        await until(lambda: site.running() == {stuck}, seconds=60)
+        await until(lambda: "is locked" in running.evacuation.state("lab", "pve1").message)
+        for fault in faults:
+            site.lab.fault(*fault.split())
+
+        def told() -> str:
+            return running.evacuation.state("lab", "pve1").message + site.left(running).get(stuck, "")
+
+        await until(lambda: "not say whether" in told() or "not listed" in told(), seconds=60, why=told)
+        assert running.evacuation.state("lab", "pve1").state == state
+
+
+async def test_two_nodes_at_once_do_not_fill_a_third(
+    site: Site, bridge: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on its way to a node counts there, whoever sends it."""
+    go, sent, real = asyncio.Event(), list[int](), Moves.migrate
+    site.lab.world.ha.clear()
+    one, other = min(site.running("pve1")), min(site.running("pve2"))
+    for guest in site.lab.world.guests.values():
+        if guest.vmid in {one, other}:
+            guest.config["memory"] = str(8 * 1024)
+        elif guest.node in {"pve1", "pve2"} and guest.running:
+            site.lab.fault("guest-crash", str(guest.vmid))
+    site.empty("pve3", 12 * GIB)
+
+    async def held(self: Moves, record: Record, move: Move, *, dry_run: bool = False) -> ActionResult:
+        if not dry_run:
+            sent.append(move.guest.vmid)
+            await go.wait()
+        return await real(self, record, move, dry_run=dry_run)
+
+    monkeypatch.setattr(Moves, "migrate", held)
+    async with bridge() as running:
+        for node in ("pve1", "pve2"):
+            await site.order(node)
+        for node in ("pve1", "pve2"):
+            await site.evacuate(node)
+        states = running.evacuation.state
+        await until(lambda: len(sent) > 1 or any(states("lab", n).state == "incomplete" for n in ("pve1", "pve2")), 60)
+        go.set()
+        assert len(sent) == 1, "only one of them fits"
+
+
+async def test_said_again_it_tries_once_more_while_it_waits(site: Site, bridge: Started) -> None:
+    """A guest that stays says what it takes; who does that need not wait for another guest's lock."""
+    here = site.running()
+    disk, stuck = sorted(vmid for vmid in here if site.lab.guest(vmid).kind == "qemu")[:2]
+    site.lab.guest(disk).config["scsi0"] = f"local-lvm:vm-{disk}-disk-0,size=8G"
+    site.lab.fault("guest-lock", str(stuck), "migrate")
+    async with bridge() as running:
+        await site.evacuate()
+        await until(lambda: site.running() == {disk, stuck}, seconds=60)
+        await until(lambda: "args.local_disks" in site.left(running).get(disk, ""))
+        assert running.evacuation.state("lab", "pve1").state == "running"
+        await site.evacuate(local_disks=True)
+        await until(lambda: site.running() == {stuck}, seconds=20, why=lambda: site.left(running))
+
+
+async def test_a_maintenance_without_it_does_not_go_on_with_the_one_before(
+    site: Site, bridge: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, go, real = site.running(), asyncio.Event(), Moves.migrate
+
+    async def held(self: Moves, record: Record, move: Move, *, dry_run: bool = False) -> ActionResult:
+        result = await real(self, record, move, dry_run=dry_run)
+        await go.wait()
+        return result
+
+    monkeypatch.setattr(Moves, "migrate", held)
+    async with bridge() as running:
+        await site.evacuate()
+        await until(lambda: len(site.running()) == len(here) - 1)
+        await site.order("pve1", "maintenance_end")
+        await ended(running, "idle")
+        await site.order("pve1")
+        go.set()
+        await asyncio.sleep(1.5)  # longer than the pause between two looks
+        assert (len(site.sent()), running.evacuation.state("lab", "pve1").state) == (1, "idle")
