@@ -131,11 +131,15 @@ class Happenings:
             return  # its first report was before this run: it may have been told then
         for kind, ids, word in told(event):
             key = Key(event.site, kind.removesuffix("_event"), tuple(str(each) for each in ids.values()))
+            try:
+                topic = self._names.build(kind, site=event.site, **ids)
+            except ValueError:  # a mail, say, may name a node with a slash in it
+                self.stats["no_name"] += 1
+                continue
             if key in already or not self._knows(key):
                 continue
             already.add(key)
             self.stats["dropped"] += len(self._waiting) == WAITING
-            topic = self._names.build(kind, site=event.site, **ids)
             self._waiting.append((at, Message(topic, _payload(event, ids, word), KINDS[kind].qos)))
             self._wake.set()
 

@@ -67,6 +67,18 @@ def test_every_word_is_one_of_its_entity() -> None:
     assert {word for _, word in _CLUSTER} | {"ha_error", "ha_state"} == set(CLUSTER_EVENTS)
 
 
+async def test_a_node_that_fits_no_topic_takes_nothing_along() -> None:
+    """A mail may name one. What is told after it is told."""
+    names = Topics()
+    happenings = Happenings(names, lambda key: bool(names.build(key.topic, **key.ids)))
+    bad = [event("node.offline", node=name) for name in ("a/b", "+", "pve#1")]
+    async with Journal() as journal:
+        with happenings.watch(journal):
+            await journal.commit([*bad, event("node.offline", node="pve1")], {})
+            await until(lambda: happenings.stats["no_name"] == len(bad))
+    assert [m.topic for _, m in happenings._waiting] == ["proxmox/lab/node/pve1/event"]
+
+
 async def test_they_are_published_once_and_not_retained() -> None:
     loopback, got = Loopback(), list[Message]()
 
