@@ -17,17 +17,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import get_args
 
 from pydantic_core import from_json
 
-from mqtt_bridge.discovered import TRIGGER, shed
+from mqtt_bridge.discovered import ORIGIN, TRIGGER, shed
 from mqtt_bridge.errors import BrokerRefusedError, BrokerUnreachableError
 from mqtt_bridge.homeassistant.book import Book
 from mqtt_bridge.homeassistant.ids import decode
 from mqtt_bridge.homeassistant.payload import Around, build, without
 from mqtt_bridge.homeassistant.thing import OF_TOPIC, RANK, Key
 from mqtt_bridge.homeassistant.triggers import Triggers
-from mqtt_bridge.model import GuestState, HomeAssistantInfo, Model
+from mqtt_bridge.model import GuestState, GuestType, HomeAssistantInfo, Model
 from mqtt_bridge.mqtt.bus import Bus, Message
 from mqtt_bridge.topics import DiscoveryTopics
 
@@ -45,6 +46,7 @@ LARGEST = 256 * 1024  # bytes of a stored configuration
 _dice = random.SystemRandom()
 
 Components = frozenset[tuple[str, str]]
+_TYPES = frozenset(get_args(GuestType))
 
 
 class Discovery:
@@ -74,7 +76,8 @@ class Discovery:
         self._passed: dict[str, set[str]] = {}  # components on their way out, by device, that are shed already
         self._triggers = Triggers(topics)
         self._types: dict[str, str] = {}
-        self._left_out: dict[str, frozenset[str]] = {}
+        self._left_out: dict[tuple[str, str], frozenset[str]] = {}  # by site and kind
+        self._answer: asyncio.TimerHandle | None = None  # to births: several in a row are answered once
         self._interned: dict[Components, Components] = {}
         self._heard = 0.0
         self._news: deque[tuple[str, Model | None, Mapping[str, str | int]]] = deque()
@@ -118,7 +121,12 @@ class Discovery:
 
     def _born(self) -> None:
         self.stats["births"] += 1
-        asyncio.get_running_loop().call_later(_dice.uniform(*JITTER), self._again)
+        if self._answer is None:
+            self._answer = asyncio.get_running_loop().call_later(_dice.uniform(*JITTER), self._reply)
+
+    def _reply(self) -> None:
+        self._answer = None
+        self._again()
 
     def _again(self) -> None:
         """Publish every configuration again."""
@@ -135,11 +143,19 @@ class Discovery:
             return
         try:
             whole = from_json(payload)
+            if whole["o"]["name"] != ORIGIN:
+                return
             found = frozenset((str(key), str(one["p"])) for key, one in whole["cmps"].items())
+            self._was(identity, str(whole["dev"].get("mdl_id")).partition("/")[0])
         except (ValueError, TypeError, KeyError, AttributeError):
-            found = frozenset()
+            return
         self._has[identity] = self._interned.setdefault(found, found)
         self._left.add(identity)
+
+    def _was(self, identity: str, kind: str) -> None:
+        """A guest that had another type before we were started, or when we could not say so, is another device now."""
+        if kind in _TYPES and self._types.setdefault(identity, kind) != kind:
+            self._clear.add(identity)
 
     def _key(self, identity: str) -> Key | None:
         """Of a device of ours; None for another's."""
@@ -148,7 +164,8 @@ class Discovery:
             return None
         kind, name = parts[2], parts[3:]
         topic = "shared_storage" if kind == "storage" and len(name) == 1 else kind
-        return Key(parts[1], topic, name) if topic in OF_TOPIC else None
+        key = Key(parts[1], topic, name) if topic in OF_TOPIC else None
+        return key if key and key.whole else None
 
     # --- what goes out ---------------------------------------------------------------------------------------------
 
@@ -202,7 +219,7 @@ class Discovery:
                 granted = self._around.granted(site)
                 if granted != before:
                     self._granted[site] = granted
-                    self._left_out.clear()
+                    self._left_out = {key: why for key, why in self._left_out.items() if key[0] != site}
                     self.book.mark_all({site})
             await self._drain()
             self._look_at_leftovers()
@@ -281,7 +298,8 @@ class Discovery:
         thing = self.book.thing(key)
         config = build(thing, self._around, frozenset(name for name, _ in has)) if thing else None
         if config is not None:
-            self._left_out[key.kind] = self._left_out.get(key.kind, frozenset()) | config.left_out
+            about = key.site, key.kind
+            self._left_out[about] = self._left_out.get(about, frozenset()) | config.left_out
         if config is None or not config.payload or identity in self._clear:
             return self._cleared(key, identity, again=config is not None and bool(config.payload))
         kept = {name for name, _ in config.components}

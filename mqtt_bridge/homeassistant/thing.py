@@ -72,6 +72,11 @@ class Key:
         return OF_TOPIC[self.topic]
 
     @property
+    def whole(self) -> bool:
+        """Whether it has as many names as such a thing has: what others may have stored need not."""
+        return len(self.name) == len(_IDS[self.topic])
+
+    @property
     def ids(self) -> dict[str, str]:
         """For the topics of it."""
         return {"site": self.site, **dict(zip(_IDS[self.topic], self.name, strict=True))}

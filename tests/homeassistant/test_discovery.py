@@ -68,14 +68,14 @@ async def broker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Broker]:
 class Running:
     """`async with` it: a discovery at work on a connection of its own."""
 
-    def __init__(self, broker: Broker, discovery: Discovery, *things: Thing) -> None:
-        self.broker, self.discovery = broker, discovery
+    def __init__(self, broker: Broker, discovery: Discovery, *things: Thing, sites: Sequence[str] = ("lab",)) -> None:
+        self.broker, self.discovery, self.sites = broker, discovery, sites
         put(discovery, *things)
 
     async def __aenter__(self) -> Discovery:
         self._client = self.broker.loopback.client(self.discovery.take)
         bus = await self._client.__aenter__()
-        self._task = asyncio.create_task(self.discovery.run(bus, ["lab"]))
+        self._task = asyncio.create_task(self.discovery.run(bus, self.sites))
         return self.discovery
 
     async def __aexit__(self, *_: object) -> None:
@@ -141,6 +141,24 @@ async def test_what_comes_back_is_another_device(broker: Broker, back: Thing) ->
         assert broker.config()["dev"]["mdl_id"] == f"{back.variant}/100"
 
 
+async def test_another_type_came_while_we_were_away(broker: Broker) -> None:
+    async with Running(broker, broker.discovery(), guest()):
+        await until(broker.config)
+    async with Running(broker, broker.discovery(), guest(type="lxc")) as discovery:
+        await until(lambda: (broker.config() or guest_of("none"))["dev"]["mdl_id"] == "lxc/100")
+        await settled(discovery)
+    assert None in broker.all_of(), "it is another device"
+    broker.seen.clear()
+    async with Running(broker, broker.discovery(), guest(type="lxc")) as discovery:
+        await until(lambda: discovery.info().devices)
+        await settled(discovery)
+    assert None not in broker.all_of(), "and stays that one"
+
+
+def guest_of(kind: str) -> Any:
+    return {"dev": {"mdl_id": kind}}
+
+
 async def test_components_that_go_are_emptied_first(broker: Broker) -> None:
     async with Running(broker, broker.discovery(), guest()):
         await until(broker.config)
@@ -171,6 +189,31 @@ async def test_what_an_earlier_run_left_is_cleared_once_all_was_seen(broker: Bro
     assert broker.config() is not None
 
 
+@pytest.mark.parametrize(
+    ("identity", "origin"),
+    [
+        ("proxmox_lab_guest_7", {"name": "another program"}),
+        ("proxmox_lab_guest", {"name": "proxmox-mcp"}),
+        ("proxmox_lab_guest_100_7", {"name": "proxmox-mcp"}),
+    ],
+    ids=["of another program", "without its name", "with too long a name"],
+)
+async def test_what_is_none_of_ours_is_left_alone(broker: Broker, identity: str, origin: dict[str, str]) -> None:
+    """Also where its id looks like one of ours."""
+    config = {"dev": {"ids": [identity]}, "o": origin, "cmps": {"x": {"p": "sensor"}}}
+    await broker.bus.publish(f"homeassistant/device/{identity}/config", json.dumps(config).encode(), retain=True)
+    broker.whole.add("lab")
+    discovery = broker.discovery()
+    discovery._awaited = lambda key: bool(key.ids) and False
+    async with Running(broker, discovery, guest()) as discovery:
+        await until(broker.config)
+        await asyncio.sleep(0.5)  # some looks at what was left
+        await settled(discovery)
+        put(discovery, guest(101, name="web02"))
+        await until(lambda: broker.config("proxmox_lab_guest_101"))
+    assert broker.config(identity) == config
+
+
 async def test_home_assistant_starts(broker: Broker) -> None:
     async with Running(broker, broker.discovery(), guest()) as discovery:
         await until(broker.config)
@@ -181,6 +224,33 @@ async def test_home_assistant_starts(broker: Broker) -> None:
         await broker.bus.publish("homeassistant/status", b"online")
         await until(lambda: len(broker.all_of()) == 2)
         assert broker.all_of()[0] == broker.all_of()[1]
+
+
+async def test_several_births_at_once_are_answered_once(broker: Broker) -> None:
+    async with Running(broker, broker.discovery(), guest()) as discovery:
+        await until(broker.config)
+        await settled(discovery)
+        births = [Message("homeassistant/status", b"online", 1)] * 20
+        discovery.take(births)
+        await until(lambda: len(broker.all_of()) == 2)
+        await settled(discovery)
+        assert len(broker.all_of()) == 2
+        discovery.take(births)
+        await until(lambda: len(broker.all_of()) == 3)
+
+
+async def test_what_one_site_lacks_is_still_said_when_another_gets_its_rights(broker: Broker) -> None:
+    granted = {"lab": AUDITOR, "home": AUDITOR}
+    discovery = broker.discovery()
+    discovery._around = _with(discovery, granted.__getitem__)
+    async with Running(broker, discovery, node("pve1"), node("pve9", "home"), sites=["lab", "home"]):
+        await until(lambda: discovery.info().devices == 2)
+        assert "node/updates: Sys.Modify on /nodes" in discovery.info().not_created
+        granted["home"] = ALL
+        await until(lambda: "updates" in broker.config("proxmox_home_node_pve9")["cmps"])
+        assert "node/updates: Sys.Modify on /nodes" in discovery.info().not_created
+        granted["lab"] = ALL
+        await until(lambda: not discovery.info().not_created)
 
 
 async def test_a_right_that_is_lost_takes_nothing_away(broker: Broker) -> None:
