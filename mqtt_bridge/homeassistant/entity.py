@@ -113,10 +113,12 @@ def yes(condition: str, *known: str) -> str:
 def calm(name: str, *, move: float = MOVE, jump: float = JUMP, pause: int = PAUSE) -> str:
     """A figure that the recorder need not write at every poll.
 
-    What moved by `move` is taken over every `pause` seconds, what moved by `jump` at once.
+    What moved by `move` is taken over every `pause` seconds, what moved by `jump` at once; and so is a zero of what is
+    not up, or a guest that is stopped would show the last figure before for ever.
     """
     return (
-        f"{{% set n={DATA}.get('{name}') %}}{{% set o=this.state|float(none) %}}"
-        f"{{{{ n if n is none or o is none or (n-o)|abs>={jump:g} or ((n-o)|abs>={move:g} and "
+        f"{{% set v={DATA} %}}{{% set n=v.get('{name}') %}}{{% set o=this.state|float(none) %}}"
+        f"{{{{ n if n is none or o is none or (n==0 and not v.get('uptime')) or (n-o)|abs>={jump:g} "
+        f"or ((n-o)|abs>={move:g} and "
         f"as_timestamp(now())-as_timestamp(this.last_changed)>={pause}) else this.state }}}}"
     )
