@@ -59,7 +59,7 @@ that fits decides.
 ```
 HA_ENTITIES=guest/ip,guest/web*/snapshot      # on at first
 HA_ENTITIES=!storage/*,storage/nas/used       # no storages but one
-HA_ENTITIES=!guest/9*/*                       # no devices for guests 9000 and up
+HA_ENTITIES=!guest/9???/*                     # no devices for guests 9000 to 9999
 ```
 
 `thing` is a guest's VMID or name, a node, a storage, a datastore. What is marked as dangerous is on only where its key
@@ -116,7 +116,7 @@ event entity write `not_from: [unavailable]` and `not_to: [unavailable, unknown]
 ## The recorder
 
 CPU and memory are taken over when they moved by 2 percentage points and 3 minutes have passed, or at once when they
-moved by 25. So a guest makes at most some 1 000 rows a day, and in practice far
+moved by 25 or the guest is down. So a guest makes at most some 1 000 rows a day, and in practice far
 fewer (40 guests of the lab: 12 000 rows a day). A package that leaves more out, and
 what that brings: [homeassistant-setup.md](homeassistant-setup.md#the-recorder).
 

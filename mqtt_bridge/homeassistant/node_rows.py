@@ -43,9 +43,9 @@ ROWS: tuple[Entity, ...] = (
         "{% set s=(value_json|default({})).get('status') %}{{ {'online': 'ON', 'offline': 'OFF'}.get(s) }}",
         device_class="connectivity", reach="site",
     ),
-    _figure("cpu", "CPU usage", calm("cpu_percent"), "mdi:cpu-64-bit"),
-    _figure("memory", "Memory usage", calm("mem_percent"), "mdi:memory"),
-    _figure("disk", "Root disk usage", calm("disk_percent", move=0.5), "mdi:harddisk"),
+    _figure("cpu", "CPU usage", calm("cpu_percent"), "mdi:cpu-64-bit", needs=AUDIT),
+    _figure("memory", "Memory usage", calm("mem_percent"), "mdi:memory", needs=AUDIT),
+    _figure("disk", "Root disk usage", calm("disk_percent", move=0.5), "mdi:harddisk", needs=AUDIT),
     _figure("guests_running", "Guests running", get("guests_running"), "mdi:play-box-multiple", unit="", precision=None,
             variants=PVE),
     Entity(
@@ -76,7 +76,7 @@ ROWS: tuple[Entity, ...] = (
     _figure("io_wait", "IO wait", calm("io_wait_percent"), "mdi:timer-sand", enabled=False, category="diagnostic",
             needs=AUDIT),
     Entity("started", "sensor", "Started", get("booted_at"), device_class="timestamp", icon="mdi:clock-start",
-           category="diagnostic", enabled=False),
+           category="diagnostic", enabled=False, needs=AUDIT),
     Entity(
         "certificate", "sensor", "Certificate expires", get("certificate_expires"), device_class="timestamp",
         icon="mdi:certificate", category="diagnostic", enabled=False, variants=PVE, needs=AUDIT,

@@ -7,7 +7,7 @@ device, one component without `uniq_id` too; `def_ent_id` names its domain; an i
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mqtt_bridge import __version__
 from mqtt_bridge.discovered import GONE, ORIGIN
@@ -129,6 +129,14 @@ class _Maker:
         return all(self._around.may.do(does, self._thing) for does in row.does)
 
     @property
+    def exists_at_all(self) -> bool:
+        """Whether it is a device: of a parent that is none, Home Assistant would make one without a name."""
+        rows, chosen = ROWS[self._thing.key.kind], self._around.chosen
+        return any(
+            chosen.enabled(self._thing, row) is not None and self.exists(row) and not self.lacking(row) for row in rows
+        )
+
+    @property
     def unread(self) -> str | None:
         """Why a disk has nothing to show."""
         return self._thing.state.unread if isinstance(self._thing.state, DiskState) else None
@@ -181,8 +189,12 @@ class _Maker:
         if isinstance(state, ClusterState):
             return None
         node = state.node if isinstance(state, GuestState | StorageState | DiskState | ZfsPoolState) else None
-        parent = Key(site, "node", (node,)) if node else Key(site, "cluster")
-        return parent.identity(self._base)
+        kind: Literal["pbs", "cluster"] = "pbs" if site in self._around.pbs else "cluster"
+        above = [Thing(Key(site, "cluster"), ClusterState(site=site, name=site, kind=kind))]
+        if node:
+            state_of = NodeState(site=site, node=node, status="unknown", available=False)
+            above.insert(0, Thing(Key(site, "node", (node,)), state_of))
+        return next((one.key.identity(self._base) for one in above if _Maker(one, self._around).exists_at_all), None)
 
     # --- its components --------------------------------------------------------------------------------------------
 

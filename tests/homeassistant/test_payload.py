@@ -149,6 +149,16 @@ def test_what_the_token_cannot_read_is_not_created() -> None:
     assert "updates" in json.loads(kept.payload)["cmps"], "it had it, and a right may come back"
 
 
+def test_a_token_that_sees_guests_alone_has_no_figures_of_nodes() -> None:
+    """Proxmox lists each node to everybody, but leaves out its figures."""
+    config = build(THINGS["node"], around(granted={"/vms": {"VM.Audit": 1}}))
+    assert config
+    found = set(json.loads(config.payload)["cmps"])
+    assert {"online", "guests_running"} <= found
+    assert not {"cpu", "memory", "disk", "started"} & found
+    assert "node/cpu: Sys.Audit on /nodes or Sys.Audit on /system" in config.left_out
+
+
 def test_a_button_that_the_token_cannot_carry_out() -> None:
     config = build(THINGS["vm"], around(granted={"/vms": {"VM.Audit": 1}}))
     assert config
@@ -174,6 +184,17 @@ def test_parents() -> None:
     assert parents["node"] == parents["shared-storage"] == payload("cluster")["dev"]["ids"][0]
     assert parents["datastore"] == parents["pbs-host"] == payload("pbs")["dev"]["ids"][0]
     assert parents["cluster"] is None
+
+
+def test_a_parent_that_is_no_device_is_not_named() -> None:
+    """Home Assistant would make a device without a name for it."""
+    for entities in (("!node/*",), ("!node/pve*/*",), ("!*/*", "guest/cpu", "storage/used", "cluster/api")):
+        assert payload("vm", *entities)["dev"]["via_device"] == "proxmox_lab_cluster"
+        assert payload("storage", *entities)["dev"]["via_device"] == "proxmox_lab_cluster"
+    assert "via_device" not in payload("vm", "!node/*", "!cluster/*")["dev"]
+    assert "via_device" not in payload("node", "!cluster/*")["dev"]
+    assert payload("vm", "!node/*", "node/online")["dev"]["via_device"] == "proxmox_lab_node_pve1"
+    assert payload("vm", "!node/pve2/*")["dev"]["via_device"] == "proxmox_lab_node_pve1"
 
 
 def test_entities_are_chosen() -> None:
