@@ -45,11 +45,12 @@ class Upkeep:
         self._inventories = inventories
         self._evacuation = evacuation
         self._nodes: dict[tuple[str, str], None] = {}
+        self._last: tuple[Sequence[Silence], Sequence[Approval]] = (), ()  # for what appears before the next look
 
     def changed(self, kind: str, value: Model | None, ids: Mapping[str, str | int]) -> None:
         """A node or a site is published, or gone."""
         if kind == "cluster" and value is not None and not self._held("site_upkeep", ids):
-            self._retained.put("site_upkeep", SiteUpkeep(), **ids)
+            self._retained.put("site_upkeep", _site(str(ids["site"]), *self._last), **ids)
         if kind != "node":
             return
         key = str(ids["site"]), str(ids["node"])
@@ -58,7 +59,8 @@ class Upkeep:
             self._retained.drop("node_upkeep", **ids)
         elif key not in self._nodes:
             self._nodes[key] = None
-            self._retained.put("node_upkeep", NodeUpkeep(), **ids)
+            state = _node(*key, self._last[0], None, self._evacuation(*key))
+            self._retained.put("node_upkeep", state, **ids)
 
     def _held(self, kind: str, ids: Mapping[str, str | int]) -> bool:
         return self._retained.names.build(kind, **ids) in self._retained.held
@@ -71,7 +73,7 @@ class Upkeep:
             await asyncio.sleep(EVERY)
 
     async def _look(self) -> None:
-        silences, approvals = await self._silences(), await self._approvals()
+        silences, approvals = self._last = await self._silences(), await self._approvals()
         for site in self._inventories:
             if self._held("site_upkeep", {"site": site}):
                 self._retained.put("site_upkeep", _site(site, silences, approvals), site=site)
@@ -119,15 +121,15 @@ def _seconds(stamp: str) -> float:
 
 
 def _node(
-    site: str, node: str, silences: Sequence[Silence], failed: Sequence[TaskInfo], evacuation: Evacuation
+    site: str, node: str, silences: Sequence[Silence], failed: Sequence[TaskInfo] | None, evacuation: Evacuation
 ) -> NodeUpkeep:
     until = _until(silences, "node", site, node)
-    mine = [task for task in failed if task.node == node]
+    mine = [task for task in failed or () if task.node == node]
     last = f"{mine[0].type} {mine[0].id or ''}".strip() + f": {mine[0].exitstatus}" if mine else None
     return NodeUpkeep(
         maintenance=until > 0,
         maintenance_until=utc(until),
-        failed_tasks=len(mine),
+        failed_tasks=None if failed is None else len(mine),
         last_failure=one_line(last, 200) if last else None,
         evacuation=evacuation,
     )

@@ -43,6 +43,27 @@ def failed(ago: float, node: str = "pve1") -> dict[str, object]:
     }  # fmt: skip
 
 
+async def test_what_appears_late_is_never_said_to_be_out_of_maintenance(tmp_path: Path) -> None:
+    """An API that is down when we start: its switch must not go off for a moment when it is back."""
+    stage = Stage()
+
+    async def nobody() -> list[object]:
+        return []
+
+    async with Journal(tmp_path / "journal.db") as journal:
+        maintenance = Maintenance(journal, tells=False)
+        await maintenance.begin(about("site", "lab"), "1h")
+        await maintenance.begin(about("node", "lab", "pve1"), "1h")
+        upkeep = Upkeep(stage.retained, maintenance.active, nobody, {"lab": Site(TaskBook("lab", stage.retained))})  # type: ignore[arg-type]
+        await upkeep._look()
+        stage.retained.watch(upkeep.changed)
+        stage.retained.put("cluster", cluster().state, site="lab")
+        stage.retained.put("node", node().state, site="lab", node="pve1")
+        assert stage.site().maintenance
+        assert stage.node().maintenance
+        assert stage.node().failed_tasks is None, "that is counted at the next look"
+
+
 async def test_maintenance_failed_tasks_and_nodes_that_leave(tmp_path: Path) -> None:
     stage = Stage()
     book = TaskBook("lab", stage.retained)
