@@ -11,7 +11,7 @@ def is_ours(payload: bytes) -> bool:
     """Whether we wrote it."""
     try:
         config = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     origin = config.get("o") or config.get("origin") if isinstance(config, dict) else None
     return isinstance(origin, dict) and origin.get("name") == ORIGIN
@@ -36,6 +36,6 @@ def shed(payload: bytes) -> bytes:
             one["uniq_id"] += GONE
             one.pop("en", None)
             one.pop("def_ent_id", None)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return b""
     return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() if found else b""
