@@ -12,6 +12,7 @@ from mqtt_bridge.actions import ACTIONS
 from mqtt_bridge.commanding import own_words, shutdown_words
 from mqtt_bridge.commanding.words import Vocabulary
 from mqtt_bridge.homeassistant.guest_rows import EVENTS as GUEST_EVENTS
+from mqtt_bridge.homeassistant.ids import encode
 from mqtt_bridge.homeassistant.node_rows import EVENTS as NODE_EVENTS
 from mqtt_bridge.homeassistant.other_rows import CLUSTER_ROWS
 from mqtt_bridge.topics import Parsed, Topics
@@ -29,6 +30,7 @@ CLUSTER_EVENTS = next(row.options for row in CLUSTER_ROWS if row.key == "event")
 EVENTS = {*GUEST_EVENTS, *NODE_EVENTS, *CLUSTER_EVENTS}
 _TEMPLATE = re.compile(r"{{.*?}}")
 _EVENT = re.compile(r"event_type\b[^=!\[(]{0,40}(?:[=!]=\s*('\w+')|\bin\s*[\[(]([^\])]*))")
+_UNESCAPE = re.compile(r"regex_replace\('([^']*)', '([^']*)'\)\)\.split\('_'\)")
 _COMMAND = re.compile(r"'command':\s*'([\w.]+)'")
 
 
@@ -221,6 +223,28 @@ def test_only_commands_that_there_are(blueprint: Blueprint) -> None:
         assert "'id':" in payload, "a command has an id of its own"
         assert "'ts':" in payload, "and its time"
         assert "to_json" in payload, "what comes from outside is quoted"
+
+
+def test_the_parts_of_an_id(blueprint: Blueprint) -> None:
+    """A site or base may be called so that its escaped name looks like more parts."""
+    for text in templates(blueprint.body):
+        assert "replace('_cluster'" not in text
+        assert "base | replace(" not in text, "a base has other signs, too"
+        for pattern, becomes in _UNESCAPE.findall(text):
+            for base, site in (("proxmox", "lab"), ("home.pve/a_b", "pve_cluster"), ("p", "_my_guest_")):
+                found = re.sub(pattern, becomes.replace(r"\\", "\\"), encode((base, site, "guest", "100"))).split("_")
+                assert [found[1].replace("~5f~", "_"), *found[2:]] == [site, "guest", "100"]
+
+
+def test_blueprints_that_read_ids() -> None:
+    assert {path.stem for path in FILES if _UNESCAPE.search(path.read_text())} == {
+        "snapshot_before_update",
+        "ups_shutdown",
+    }
+
+
+def test_phones_that_were_removed_are_none(blueprint: Blueprint) -> None:
+    assert "phones == []" not in blueprint.text, "whoever replaced all phones is told elsewhere"
 
 
 def test_the_readme_shows_it(blueprint: Blueprint) -> None:

@@ -55,6 +55,13 @@ def test_every_model_that_it_looks_for_exists() -> None:
     assert {model.encode() for model in looked} <= models
 
 
+def test_a_device_without_a_parent_breaks_no_card() -> None:
+    """Home Assistant forgets the parent when its device is removed, and `device_attr(none, …)` is an error."""
+    nested = re.findall(r"device_attr\(device_attr\(\w+, 'via_device_id'\)([^,]*), ", TEXT)
+    assert nested
+    assert set(nested) == {" or ''"}
+
+
 def test_the_shutdown_of_a_site_is_told_by_its_states() -> None:
     """It is the one entity with the option `aborted`."""
     assert [row.key for row in ENTITIES if "aborted" in row.options] == ["shutdown"]
