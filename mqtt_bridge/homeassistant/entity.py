@@ -25,7 +25,7 @@ PERCENT = "%"
 
 @dataclass(frozen=True)
 class Need:
-    """What the token must hold to read this, at `path` or somewhere below it."""
+    """What the token must hold to read this: at what is the thing's own below `path`, else anywhere there."""
 
     path: str
     privilege: str

@@ -25,7 +25,7 @@ from mqtt_bridge.model import (
     StorageState,
     ZfsPoolState,
 )
-from mqtt_bridge.proxmox.permissions import Permissions, anywhere
+from mqtt_bridge.proxmox.permissions import Permissions, anywhere, holds
 from mqtt_bridge.proxmox.privileges import alternatives
 from mqtt_bridge.topics import Topics
 
@@ -144,7 +144,7 @@ class _Maker:
     def lacking(self, row: Entity) -> str:
         """The privilege that the token lacks for it; empty: none."""
         granted = self._around.granted(self._thing.key.site)
-        if row.needs and not any(_readable(granted, need) for need in row.needs):
+        if row.needs and not any(_readable(granted, need, self._ids) for need in row.needs):
             return " or ".join(f"{need.privilege} on {need.path}" for need in row.needs)
         rights = (self._around.may.lacks(does, self._thing, granted) for does in row.does)
         return next((f"{right.name} on {right.path.split('/{')[0]}" for right in rights if right), "")
@@ -288,7 +288,13 @@ class _Maker:
         return self._names.build(kind, **self._ids)
 
 
-def _readable(granted: Permissions, need: Need) -> bool:
+_OWN = {"/vms": "vmid", "/nodes": "node", "/storage": "storage"}  # what below such a path is the thing's own
+
+
+def _readable(granted: Permissions, need: Need, ids: Mapping[str, str]) -> bool:
+    own = ids.get(_OWN.get(need.path, ""))
+    if own is not None:
+        return any(holds(granted, f"{need.path}/{own}", each) for each in alternatives(need.privilege))
     return any(anywhere(granted, need.path, each) for each in alternatives(need.privilege))
 
 

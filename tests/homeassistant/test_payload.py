@@ -11,7 +11,7 @@ import pytest
 from mqtt_bridge.homeassistant.payload import build
 from mqtt_bridge.homeassistant.thing import ROWS
 from mqtt_bridge.homeassistant.triggers import KEYS
-from tests.homeassistant.things import AUDITOR, THINGS, around, guest
+from tests.homeassistant.things import AUDITOR, THINGS, around, guest, node
 
 SNAPSHOTS = Path(__file__).parent / "payloads"
 TOP = {"dev", "o", "avty", "avty_mode", "stat_t", "cmps"}
@@ -157,6 +157,25 @@ def test_a_token_that_sees_guests_alone_has_no_figures_of_nodes() -> None:
     assert {"online", "guests_running"} <= found
     assert not {"cpu", "memory", "disk", "started"} & found
     assert "node/cpu: Sys.Audit on /nodes or Sys.Audit on /system" in config.left_out
+
+
+def test_a_right_is_looked_for_at_the_thing_itself() -> None:
+    """A token that may ask one guest's agent knows no address of another."""
+    audit = {"VM.Audit": 1, "Sys.Audit": 1}
+    granted = {"/": audit, "/vms/100": {**audit, "VM.GuestAgent.Audit": 1}, "/nodes/pve1": {**audit, "Sys.Modify": 1}}
+    for thing, key, there in (
+        (guest(100), "ip", True),
+        (guest(101), "ip", False),
+        (node("pve1"), "updates", True),
+        (node("pve2"), "updates", False),
+        (node("pve2"), "cpu", True),
+    ):
+        config = build(thing, around(granted=granted))
+        assert config
+        assert (key in json.loads(config.payload)["cmps"]) == there, (thing.key, key)
+    config = build(guest(101), around(granted=granted))
+    assert config
+    assert "guest/ip: VM.GuestAgent.Audit on /vms" in config.left_out
 
 
 def test_a_button_that_the_token_cannot_carry_out() -> None:
