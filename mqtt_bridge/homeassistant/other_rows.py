@@ -74,12 +74,17 @@ CLUSTER_ROWS: tuple[Entity, ...] = (
 USED = Entity("used", "sensor", "Used", calm("used_percent", move=0.5, jump=10), unit=PERCENT, precision=1,
               state_class="measurement", icon="mdi:database")  # fmt: skip
 
-# Full, or away while its node is there. One that is being removed is unavailable too, but its figures are still known.
+# Full, or away while its node is there. One that is being removed is unavailable too, but its figures are still known:
+# that is no problem, and the entity goes first.
+_THERE = (
+    f"{{% set v={DATA} %}}"
+    "{{ 'offline' if not v or (not v.available and not v.get('error') and v.used is not none) else 'online' }}"
+)
 STORAGE_ROWS: tuple[Entity, ...] = (
     replace(USED, needs=_STORAGES),
     Entity("problem", "binary_sensor", "Problem", yes("not v.available or (v.used_percent or 0)>={full}"),
            device_class="problem", reach="place", needs=_STORAGES,
-           alive=f"{{% set v={DATA} %}}{{{{ 'offline' if not v or (not v.available and v.used) else 'online' }}}}"),
+           alive=_THERE),
 )  # fmt: skip
 
 
@@ -100,7 +105,8 @@ def _button(key: str, name: str, icon: str, *, dangerous: bool = False) -> Entit
 DATASTORE_ROWS: tuple[Entity, ...] = (
     USED,
     Entity("problem", "binary_sensor", "Problem", yes("v.error or not v.available or (v.used_percent or 0)>={full}"),
-           device_class="problem", reach="site", attributes=f"{{{{ {{'error': {DATA}.get('error')}}|tojson }}}}"),
+           device_class="problem", reach="site", alive=_THERE,
+           attributes=f"{{{{ {{'error': {DATA}.get('error')}}|tojson }}}}"),
     Entity("last_backup", "sensor", "Last backup", get("last_backup"), device_class="timestamp",
            icon="mdi:archive-clock"),
     Entity("estimated_full", "sensor", "Estimated full", get("estimated_full"), device_class="timestamp",

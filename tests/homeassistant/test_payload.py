@@ -216,6 +216,15 @@ def test_a_parent_that_is_no_device_is_not_named() -> None:
     assert payload("vm", "!node/pve2/*")["dev"]["via_device"] == "proxmox_lab_node_pve1"
 
 
+@pytest.mark.parametrize("name", ["storage", "shared-storage", "datastore"])
+def test_what_is_being_removed_has_no_problem(name: str) -> None:
+    """Before its topic is cleared it is said to be unavailable, which else means a problem."""
+    whole = payload(name)
+    own = [one for one in whole["cmps"]["problem"]["avty"] if one["t"] == whole["stat_t"]]
+    assert own
+    assert "v.used is not none" in own[0]["val_tpl"], "a storage that is away has no figures"
+
+
 def test_entities_are_chosen() -> None:
     found = payload("vm", "guest/ip", "!guest/memory", "!guest/web*/cpu", "guest/100/node")["cmps"]
     assert "en" not in found["ip"]
