@@ -26,10 +26,14 @@ SCHEMA_VERSION = 1
 
 
 def utc(seconds: float | str | None) -> str | None:
-    """Unix seconds as ISO 8601 in UTC; None and 0 are "never"."""
+    """Unix seconds as ISO 8601 in UTC; None and 0 are "never", and so is what no calendar has."""
     if not seconds:
         return None
-    return datetime.fromtimestamp(float(seconds), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    try:
+        moment = datetime.fromtimestamp(float(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def percent(part: float | None, whole: float | None) -> float | None:

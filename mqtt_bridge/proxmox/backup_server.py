@@ -157,7 +157,7 @@ class BackupServerInventory:
             used=used,
             total=total,
             used_percent=percent(used, total),
-            estimated_full=utc(row.get("estimated-full-date")),
+            estimated_full=full_at(row.get("estimated-full-date"), time.time()),
             error=row.get("error"),
             **self._details.get(store, {}),
         )
@@ -252,3 +252,8 @@ def _last_run(jobs: Any) -> JobRun | None:
         ended_at=utc(newest.get("last-run-endtime")),
         message=None if state == "OK" else state,
     )
+
+
+def full_at(estimate: float | None, now: float) -> str | None:
+    """When a datastore will be full; one that shrinks is told with a time that has passed: never."""
+    return utc(estimate) if estimate is not None and estimate > now else None
