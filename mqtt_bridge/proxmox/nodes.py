@@ -131,6 +131,7 @@ class NodeBook:
         )
 
     def _metrics(self, record: NodeRecord, running: int | None, *, fresh: bool) -> None:
+        fresh = fresh or running != record.running
         record.running = running
         if record.state is None or not record.state.available:
             return
