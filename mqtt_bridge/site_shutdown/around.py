@@ -42,6 +42,7 @@ class Around:
     api: Api
     book: Book
     progress: Progress
+    upids: dict[Ref, str] = field(default_factory=dict)  # the task of the last call to each, where there is one
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep(self, **fields: object) -> None:
@@ -88,6 +89,7 @@ class Around:
             return Refused(str(error), for_good=True)
         except (ActionError, UnknownTargetError, ProxmoxError) as error:
             return Refused(str(error))
+        self.upids[target] = result.upid or ""
         return None if result.status in {"done", "started"} else Refused(result.message)
 
     # --- looks -------------------------------------------------------------------------------------------------------
@@ -114,6 +116,16 @@ class Around:
         except ProxmoxError as error:
             log.debug("The guests of %s cannot be read: %s", node, error)
         return found
+
+    async def task_failed(self, target: Ref) -> str:
+        """Why the task of the last call to it failed; empty: it runs, ended well, or cannot be asked."""
+        if not (upid := self.upids.get(target)):
+            return ""
+        try:
+            task = await self.api.wait_task(upid, timeout=0)
+        except (ProxmoxError, UnknownTargetError):
+            return ""
+        return (task.exitstatus or "no exit status") if task.finished and not task.ok else ""
 
     async def nodes(self) -> Mapping[str, float | None]:
         """Those that are online, with the time of their last start. Raises ProxmoxError."""

@@ -38,6 +38,7 @@ class Course:
                 nodes = NodeStage(around)
                 refused = nodes.refused
                 await nodes.run()
+            await self._last_look()
         except Aborted:
             await self._end("aborted", aborted(around.progress))
         except AuditError as error:
@@ -53,6 +54,21 @@ class Course:
         stage = after.stage
         message = f"Stage {stage.name} begins: {len(stage.vmids)} guests." if stage else after.message
         await self._around.keep(at=after.at, since=time.time(), message=message)
+
+    async def _last_look(self) -> None:
+        """At what was late: it may be down by now, or run on a node that stays, where HA took it."""
+        around, left = self._around, self._around.progress.guests_left
+        if not left or around.progress.silent:
+            return
+        try:
+            seen = await around.states(left)
+        except ProxmoxError:  # nobody is left to say so
+            return
+        late = {vmid: node for vmid, (node, state) in seen.items() if state == "running"}
+        down = {vmid for vmid, (_, state) in seen.items() if state == "stopped"}.union(around.progress.down)
+        await around.keep(
+            late={**around.progress.late, **late}, down=tuple(v for v in around.progress.vmids if v in down)
+        )
 
     async def _end(self, phase: Phase, message: str) -> None:
         await self._around.keep(phase=phase, ended=time.time(), message=message)

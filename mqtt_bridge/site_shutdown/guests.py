@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mqtt_bridge.errors import ProxmoxError, UnknownTargetError
 from mqtt_bridge.site_shutdown.around import Around, Refused
+from mqtt_bridge.site_shutdown.plan import OTHERS
 from mqtt_bridge.site_shutdown.progress import Stage
 from mqtt_bridge.targets import GuestRef
 
@@ -32,11 +33,14 @@ class GuestStage:
     async def run(self) -> None:
         """Raises Aborted, AuditError."""
         around, timeout = self._around, self._around.progress.wanted.stage_timeout
-        end = around.progress.since + timeout
+        end = time.monotonic() + timeout  # a clock that is set meanwhile makes it no longer
         while left := await self._look():
-            if time.time() >= end or (self._forbidden | self._paused).issuperset(left):
+            seconds = int(end - time.monotonic())
+            if seconds <= 0 or (self._forbidden | self._paused).issuperset(left):
                 break
-            await self._ask(self._askable(left), int(end - time.time()))
+            if seconds > AGAIN:
+                await self._drop_failed(left)
+            await self._ask(self._askable(left), seconds)
             await around.pause(PACE)
         if left and around.progress.wanted.force:
             left = await self._force(left)
@@ -50,16 +54,30 @@ class GuestStage:
         never = {*progress.asked, *self._forbidden, *self._paused}
         return [v for v in left if v not in never and now - self._tried.get(v, -AGAIN) >= AGAIN]
 
+    async def _drop_failed(self, left: Sequence[int]) -> None:
+        """What Proxmox took, and refused in the task, is asked again: a lock that came in between, for one."""
+        around, now = self._around, time.monotonic()
+        asked = [v for v in left if v in around.progress.asked and now - self._tried.get(v, -AGAIN) >= AGAIN]
+        whys = await asyncio.gather(*(around.task_failed(self._ref(vmid)) for vmid in asked))
+        self._tried |= dict.fromkeys(asked, now)
+        if failed := {vmid: why for vmid, why in zip(asked, whys, strict=True) if why}:
+            self._why |= failed
+            await around.keep(asked=tuple(v for v in around.progress.asked if v not in failed))
+
     async def _look(self) -> tuple[int, ...]:
         """Those that are not down; what was seen is noted."""
         around, mine = self._around, self._stage.vmids
+        watched = around.progress.vmids if self._stage.name == OTHERS else mine
         try:
-            seen = await around.states(mine) if mine else {}
+            seen = await around.states(watched) if watched else {}
         except ProxmoxError as error:
             self._silent = True
             await around.say(f"Stage {self._stage.name}: Proxmox does not answer, and is asked again. {error.message}")
             return self._not_in(around.progress.down)
         self._places |= {vmid: node for vmid, (node, _) in seen.items()}
+        if again := {v for v in around.progress.down if v in seen and seen[v][1] == "running"}:
+            await self._started_again(again)
+            mine = self._stage.vmids
         down = set(around.progress.down) | set(self._gone(seen))
         left = self._not_in(down)
         if self._silent or len(down) > len(around.progress.down):
@@ -69,13 +87,27 @@ class GuestStage:
             await around.keep(down=tuple(v for v in around.progress.vmids if v in down), message=message)
         return left
 
+    async def _started_again(self, vmids: set[int]) -> None:
+        """By its own reboot, by somebody or by HA: it belongs to this stage now, and is asked anew."""
+        progress = self._around.progress
+        new = vmids.difference(self._stage.vmids)
+        self._stage = self._stage.model_copy(update={"vmids": (*self._stage.vmids, *sorted(new))})
+        stages = [s.model_copy(update={"vmids": tuple(v for v in s.vmids if v not in new)}) for s in progress.stages]
+        stages[progress.at] = self._stage
+        self._tried = {vmid: at for vmid, at in self._tried.items() if vmid not in vmids}
+        await self._around.keep(
+            stages=tuple(stages),
+            down=tuple(v for v in progress.down if v not in vmids),
+            asked=tuple(v for v in progress.asked if v not in vmids),
+        )
+
     def _not_in(self, down: Sequence[int] | set[int]) -> tuple[int, ...]:
         gone = set(down)
         return tuple(vmid for vmid in self._stage.vmids if vmid not in gone)
 
     def _gone(self, seen: Mapping[int, tuple[str, str]]) -> Iterator[int]:
         """What stands still. What is not listed is not known: a token that lost its rights sees empty lists."""
-        return (v for v in self._stage.vmids if v in seen and seen[v][1] == "stopped")
+        return (vmid for vmid, (_, state) in seen.items() if state == "stopped")
 
     async def _ask(self, vmids: Sequence[int], seconds: int) -> None:
         """Those of `asking` may be asked twice, after a crash in between: better than never."""

@@ -8,7 +8,7 @@ node that goes 180 seconds. Before the last group everything is written down and
 import time
 from collections.abc import Sequence
 
-from mqtt_bridge.errors import ProxmoxError
+from mqtt_bridge.errors import ProxmoxError, UnreachableError
 from mqtt_bridge.site_shutdown.around import Aborted, Around
 from mqtt_bridge.site_shutdown.progress import Node
 from mqtt_bridge.targets import NodeRef
@@ -40,9 +40,9 @@ class NodeStage:
         around = self._around
         if any(node.name not in around.progress.nodes_asked for node in group):
             await around.keep(since=time.time(), message=self._announced(group))
-        end = around.progress.since + max(around.progress.wanted.stage_timeout, PATIENCE)
+        end = time.monotonic() + max(around.progress.wanted.stage_timeout, PATIENCE)
         while left := await self._look(group):
-            if time.time() >= end:
+            if time.monotonic() >= end:
                 return
             for node in left:
                 if node.name not in around.progress.nodes_asked:
@@ -84,8 +84,11 @@ class NodeStage:
         around = self._around
         try:
             online = set(await around.nodes())
-        except ProxmoxError:
+        except UnreachableError:
             down = self._unanswered()
+        except ProxmoxError:  # somebody answers, so the site is not gone
+            self._silent = None
+            down = around.progress.nodes_down
         else:
             self._silent = None
             down = self._offline(online)

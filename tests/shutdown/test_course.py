@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 
 from mqtt_bridge.journal.journal import Journal
+from mqtt_bridge.site_shutdown.around import Around
 from mqtt_bridge.site_shutdown.progress import Node, Order, Progress, Stage, boot_id
 from mqtt_bridge.site_shutdown.wanted import Wanted
+from proxmox_mcp.lab.power import turn_on
 from tests.commands.desk import asked
 from tests.shutdown.stage import FAST, LONG, stage, tagged
 from tests.shutdown.stage import Stage as Scene
@@ -21,12 +24,12 @@ class Clock:
     """Time that can be put forward: what waits for the end of a stage's time need not take it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ahead = 0.0
+        self.ahead = self.put_back = 0.0
         for module in ("guests", "course", "nodes", "progress"):
             monkeypatch.setattr(f"mqtt_bridge.site_shutdown.{module}.time", self)
 
     def time(self) -> float:
-        return time.time() + self.ahead
+        return time.time() + self.ahead - self.put_back
 
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead
@@ -216,3 +219,109 @@ async def test_what_came_back_or_is_old_is_not_gone_on_with(
             assert text in found["message"], found
             assert (on.writes(), on.state()["state"]) == ([], state)
             await on.told(f"site.shutdown.{state}")
+
+
+async def test_an_api_that_answers_with_errors_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looks, look = Clock(monkeypatch), list[float](), Around.nodes
+
+    async def counted(self: Around) -> Mapping[str, float | None]:
+        looks.append(time.monotonic())
+        return await look(self)
+
+    monkeypatch.setattr(Around, "nodes", counted)
+    monkeypatch.setattr("proxmox_mcp.lab.handlers.power._schedule", lambda *_, **__: None)  # it never leaves
+    async with stage(tmp_path, replace(FAST, nodes=2, guests=3, pbs=0)) as on, on.bridge():
+        await on.order("shutdown")
+        await until(lambda: {"pve1", "pve2"} <= set(on.shut()), LONG, lambda: on.states()[-3:])
+        looks.clear()
+        await until(lambda: len(looks) > 5, LONG)  # it was accepted
+        on.lab.fault("api-error", 500)
+        looks.clear()
+        await until(lambda: on.state()["state"] != "running" or (looks and looks[-1] - looks[0] > 5), LONG)
+        assert on.state()["state"] == "running", on.state()["message"]
+        clock.ahead += 301
+        assert (await on.became("failed"))["not_down"] == ["pve1", "pve2"]
+
+
+async def test_what_starts_again_is_asked_again(tmp_path: Path) -> None:
+    """By its own reboot, by somebody or by HA: what was seen to be down is not down for ever."""
+    async with stage(tmp_path) as on, on.bridge():
+        web = tagged(on.lab, "web")
+        others = [vmid for vmid in on.running() if vmid not in web]
+        on.lab.fault("guest-deaf", web[0])
+        on.lab.fault("guest-deaf", others[0])
+        await on.order("shutdown", args={"stages": ["web"], "nodes": False, "stage_timeout": 3600})
+        await until(lambda: on.state()["guests_down"] == len(web) - 1, LONG)
+        turn_on(on.lab.world, on.lab.guest(web[1]))
+        await until(lambda: on.shut().count(web[1]) == 2, 20, lambda: on.states()[-1])
+        on.lab.fault("guest-deaf", web[0])
+        await until(lambda: on.state()["guests_down"] == on.state()["guests_total"] - 1, LONG)
+        turn_on(on.lab.world, on.lab.guest(web[1]))
+        await until(lambda: on.shut().count(web[1]) == 3, 20, lambda: on.states()[-1])
+        on.lab.fault("guest-deaf", others[0])
+        done = await on.became("done")
+        assert (on.running(), done["guests_down"]) == ([], done["guests_total"])
+
+
+async def test_what_goes_down_after_its_stage_is_not_said_to_be_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    async with stage(tmp_path) as on, on.bridge():
+        late = tagged(on.lab, "web")[0]
+        on.lab.fault("guest-deaf", late)
+        await on.order("shutdown", args={"stages": ["web"], "nodes": False})
+        await _left_are(on, {late}, stage="web")
+        other = next(vmid for vmid in on.running() if vmid != late)
+        on.lab.fault("guest-deaf", other)
+        clock.ahead += 301
+        await _left_are(on, {other}, stage="others")
+        for vmid in (late, other):
+            on.lab.fault("guest-crash", vmid)
+        ended = await until_ended(on)
+        assert (ended["state"], ended["not_down"]) == ("done", []), ended["message"]
+
+
+async def test_a_clock_that_is_put_back_makes_no_stage_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    async with stage(tmp_path, replace(FAST, nodes=2, guests=3, pbs=0)) as on, on.bridge():
+        deaf = on.running()[0]
+        on.lab.fault("guest-deaf", deaf)
+        await on.order("shutdown", args={"nodes": False})
+        await _left_are(on, {deaf}, stage="others")
+        clock.put_back = 3600.0
+        clock.ahead += 301
+        assert (await on.became("failed"))["not_down"] == [deaf]
+
+
+async def test_what_fails_in_its_task_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxmox takes it, and its task finds a lock, for one, that came in between."""
+    monkeypatch.setattr("mqtt_bridge.site_shutdown.guests.AGAIN", 1.0)
+    async with stage(tmp_path, replace(FAST, nodes=2, guests=4, pbs=0)) as on, on.bridge():
+        on.lab.world.ha.clear()
+        on.lab.fault("task-fail", "qmshutdown", "VM is locked (snapshot)")
+        await on.order("shutdown", args={"nodes": False})
+        done = await on.became("done")
+        assert (on.running(), done["not_down"]) == ([], [])
+
+
+async def test_what_ha_takes_elsewhere_has_not_gone_with_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    async with stage(tmp_path, replace(FAST, nodes=2, guests=4, pbs=0), PROXMOX_NODE_ALLOWLIST="pve1") as on:
+        deaf = next(vmid for vmid in on.running() if on.lab.guest(vmid).node == "pve1")
+        on.lab.fault("guest-deaf", deaf)
+        async with on.bridge():
+            await on.order("shutdown")
+            await _left_are(on, {deaf}, stage="others")
+            clock.ahead += 301
+            await until(lambda: "pve1" in on.shut(), LONG, lambda: on.states()[-3:])
+            on.lab.fault("guest-migrate", deaf, "pve2")
+            ended = await until_ended(on)
+            assert (ended["state"], ended["not_down"]) == ("failed", [deaf]), ended
+
+
+async def until_ended(on: Scene) -> dict[str, Any]:
+    await until(lambda: on.state()["state"] in {"done", "failed"}, LONG, lambda: on.states()[-3:])
+    return on.state()
