@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from mqtt_bridge.actions import ActionError, ActionResult
 from mqtt_bridge.audit.trail import Audit, AuditError
 from mqtt_bridge.commanding import own_words, shutdown_words
+from mqtt_bridge.commanding.lanes import Follow
 from mqtt_bridge.commanding.order import Order
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.errors import BridgeError, PolicyError, ProxmoxError, UnknownTargetError
@@ -80,11 +81,11 @@ class Carrier:
     shutdowns: SiteShutdowns | None = None
     known: own_words.Known = own_words.anything
 
-    async def do(self, order: Order) -> dict[str, Any]:
-        """The result's fields; raises nothing but a cancellation."""
+    async def do(self, order: Order, follow: Follow) -> dict[str, Any]:
+        """The result's fields; raises nothing but a cancellation. Calls `follow` once its task is only looked at."""
         try:
             await self._admit(order)
-            return await self._done(order)
+            return await self._done(order, follow)
         except CommandError as error:
             return refused(error, error.code)
         except BridgeError as error:
@@ -110,7 +111,7 @@ class Carrier:
         claims = {"who": asked.who, "reason": asked.reason}
         await self.audit.write("command.received", **order.facts, bare=asked.bare, dry_run=asked.dry_run, claims=claims)
 
-    async def _done(self, order: Order) -> dict[str, Any]:
+    async def _done(self, order: Order, follow: Follow) -> dict[str, Any]:
         order.begun = True
         if own_words.is_own(order):
             return await own_words.do(own_words.Hands(self.maintenance, self.evacuation, self.known), order)
@@ -127,14 +128,15 @@ class Carrier:
             dry_run=asked.dry_run,
             wait=asked.wait,
             timeout=asked.timeout,
-            on_progress=lambda look: self._seen(order, look),
+            on_progress=lambda look: self._seen(order, look, follow),
             approval=asked.approval,
             reason=": ".join(part for part in (asked.who, asked.reason) if part),
         )
         return from_action(result, order)
 
-    def _seen(self, order: Order, look: TaskProgress) -> None:
+    def _seen(self, order: Order, look: TaskProgress, follow: Follow) -> None:
         """The task is known from the first look at it."""
+        follow()
         first, order.upid = order.upid is None, look.upid
         if first and order.asked.progress:
             self.tell(order, {"status": "running", "message": "Its task runs.", "upid": look.upid})

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from mqtt_bridge.commanding.carry import Carrier, Tell, refused, unseen
-from mqtt_bridge.commanding.lanes import Lanes
+from mqtt_bridge.commanding.lanes import Follow, Lanes
 from mqtt_bridge.commanding.order import KINDS, Answer, Order, Place
 from mqtt_bridge.commanding.refusal import CommandError
 from mqtt_bridge.commanding.request import Asked, read
@@ -139,8 +139,8 @@ class Commands:
 
     # --- what is done ------------------------------------------------------------------------------------------------
 
-    async def _do(self, order: Order) -> None:
-        self._tell(order, await self._carrier.do(order))
+    async def _do(self, order: Order, follow: Follow) -> None:
+        self._tell(order, await self._carrier.do(order, follow))
 
     def _tell(self, order: Order, fields: Mapping[str, Any]) -> None:
         self._answer(order.message, {**order.facts, **fields})

@@ -3,12 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from contextlib import nullcontext
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Follow = Callable[[], None]
 
 AT_ONCE = 8
+FOLLOWED = 32
 WAITING = 100  # items, those under way among them
 IN_A_LANE = 10
 
@@ -16,14 +17,16 @@ IN_A_LANE = 10
 class Lanes(Generic[T]):
     """`serve` it. `do` must answer for every item by itself: what it raises ends everything.
 
-    What is `urgent` waits for its own lane alone, not for others.
+    `do` calls its second argument when it only looks on from there (a backup that runs for an hour): another begins
+    then, up to `followed` of those. What is `urgent` waits for its own lane alone, not for others.
     """
 
     def __init__(
         self,
-        do: Callable[[T], Awaitable[None]],
+        do: Callable[[T, Follow], Awaitable[None]],
         *,
         at_once: int = AT_ONCE,
+        followed: int = FOLLOWED,
         waiting: int = WAITING,
         lane: int = IN_A_LANE,
         urgent: Callable[[T], bool] = lambda _: False,
@@ -32,6 +35,7 @@ class Lanes(Generic[T]):
         self._urgent = urgent
         self._limits = (waiting, lane)
         self._free = asyncio.Semaphore(at_once)
+        self._room = followed
         self._lanes: dict[Hashable, deque[T]] = {}
         self._new: deque[Hashable] = deque()
         self._wake = asyncio.Event()
@@ -71,7 +75,28 @@ class Lanes(Generic[T]):
     async def _drive(self, key: Hashable) -> None:
         lane = self._lanes[key]
         while lane:
-            async with nullcontext() if self._urgent(lane[0]) else self._free:
-                await self._do(lane[0])
+            if self._urgent(lane[0]):
+                await self._do(lane[0], lambda: None)
+            else:
+                await self._in_turn(lane[0])
             lane.popleft()
         del self._lanes[key]
+
+    async def _in_turn(self, item: T) -> None:
+        following = False
+
+        def follow() -> None:
+            nonlocal following
+            if self._room and not following:
+                following = True
+                self._room -= 1
+                self._free.release()
+
+        await self._free.acquire()
+        try:
+            await self._do(item, follow)
+        finally:
+            if following:
+                self._room += 1
+            else:
+                self._free.release()

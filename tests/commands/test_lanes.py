@@ -6,7 +6,7 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mqtt_bridge.commanding.lanes import Lanes
+from mqtt_bridge.commanding.lanes import Follow, Lanes
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 4))
@@ -15,7 +15,7 @@ def test_each_lane_keeps_its_order_and_no_more_run_than_may(keys: list[int], at_
     busy: dict[int, int] = {}
     most = [0]
 
-    async def do(item: tuple[int, int]) -> None:
+    async def do(item: tuple[int, int], _follow: Follow) -> None:
         key, _ = item
         assert busy.get(key, 0) == 0, "one at a time in a lane"
         busy[key] = 1
@@ -42,7 +42,7 @@ def test_each_lane_keeps_its_order_and_no_more_run_than_may(keys: list[int], at_
 
 
 async def test_there_is_an_end_to_what_waits_and_to_what_waits_for_one_thing() -> None:
-    async def do(_item: int) -> None:
+    async def do(_item: int, _follow: Follow) -> None:
         await asyncio.Event().wait()
 
     lanes: Lanes[int] = Lanes(do, waiting=5, lane=3)
@@ -55,7 +55,7 @@ async def test_there_is_an_end_to_what_waits_and_to_what_waits_for_one_thing() -
 async def test_what_was_cut_off_or_never_begun_is_left() -> None:
     begun: list[int] = []
 
-    async def do(item: int) -> None:
+    async def do(item: int, _follow: Follow) -> None:
         begun.append(item)
         if item:
             await asyncio.Event().wait()
@@ -69,3 +69,28 @@ async def test_what_was_cut_off_or_never_begun_is_left() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert lanes.rest() == [1, 2]
+
+
+async def test_what_is_only_looked_at_holds_nobody_up() -> None:
+    begun: list[int] = []
+    ends = asyncio.Event()
+
+    async def do(item: int, follow: Follow) -> None:
+        begun.append(item)
+        follow()
+        follow()
+        await ends.wait()
+
+    lanes: Lanes[int] = Lanes(do, at_once=1, followed=3)
+    task = asyncio.create_task(lanes.serve())
+    for item in range(6):
+        lanes.add(item, item)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert begun == [0, 1, 2, 3], "three that are looked at, and the one that may begin"
+    ends.set()
+    while len(lanes):
+        await asyncio.sleep(0)
+    assert begun == [0, 1, 2, 3, 4, 5]
+    task.cancel()
+    await asyncio.wait([task])
