@@ -15,6 +15,7 @@ Origin = Literal["default", "environment", ".env", "override"]
 _PARENTS = 5
 _MAX_ENV_BYTES = 256 * 1024
 _MAX_SECRET_BYTES = 16 * 1024
+_SECRETS = ("_TOKEN_VALUE", "_PASSWORD", "_AUTH_TOKEN")
 _SCRUBBED_FROM = 4  # shorter secrets would blot out ordinary words
 
 
@@ -52,8 +53,10 @@ class Sources:
         self._secrets: set[str] = set()
 
     def add(self, values: Mapping[str, str], origin: Origin) -> None:
-        """Lay `values` over what is there."""
+        """Lay `values` over what is there. What must be a secret by its name is scrubbed, whether it is read or not."""
         self.given.update({key: Given(text.strip(), origin) for key, text in values.items()})
+        secrets = (text.strip() for key, text in values.items() if key.endswith(_SECRETS))
+        self._secrets |= {text for text in secrets if len(text) >= _SCRUBBED_FROM}
 
     def has(self, key: str) -> bool:
         """Whether the key, or the file of its secret, is set to something."""
