@@ -110,8 +110,7 @@ class Around:
     async def _on(self, node: str) -> dict[int, tuple[str, str]]:
         found: dict[int, tuple[str, str]] = {}
         try:
-            for kind in KINDS:
-                rows = await self.api.get("nodes", node, kind, purpose="poll")
+            for rows in await asyncio.gather(*(self.api.get("nodes", node, kind, purpose="poll") for kind in KINDS)):
                 found |= {int(row["vmid"]): (node, str(row.get("status"))) for row in rows}
         except ProxmoxError as error:
             log.debug("The guests of %s cannot be read: %s", node, error)

@@ -26,6 +26,7 @@ class GuestStage:
         self._tried: dict[int, float] = {}
         self._forbidden: set[int] = set()
         self._paused: set[int] = set()  # it cannot hear; `stop` can end it
+        self._untold: set[int] = set()  # their node does not answer now, so a call there would only hold up the others
         self._silent = False
         self._places: dict[int, str] = {}
         self._why: dict[int, str] = {}
@@ -47,17 +48,19 @@ class GuestStage:
         if left:
             late = {vmid: self._places.get(vmid, "") for vmid in left}
             known = around.progress
-            await around.keep(late={**known.late, **late}, why={**known.why, **self._why})
+            untold = dict.fromkeys(self._untold.intersection(left), "Its node does not answer.")
+            await around.keep(late={**known.late, **late}, why={**known.why, **self._why, **untold})
 
     def _askable(self, left: Sequence[int]) -> Sequence[int]:
         progress, now = self._around.progress, time.monotonic()
-        never = {*progress.asked, *self._forbidden, *self._paused}
+        never = {*progress.asked, *self._forbidden, *self._paused, *self._untold}
         return [v for v in left if v not in never and now - self._tried.get(v, -AGAIN) >= AGAIN]
 
     async def _drop_failed(self, left: Sequence[int]) -> None:
         """What Proxmox took, and refused in the task, is asked again: a lock that came in between, for one."""
         around, now = self._around, time.monotonic()
-        asked = [v for v in left if v in around.progress.asked and now - self._tried.get(v, -AGAIN) >= AGAIN]
+        taken = set(around.progress.asked) - self._untold
+        asked = [v for v in left if v in taken and now - self._tried.get(v, -AGAIN) >= AGAIN]
         whys = await asyncio.gather(*(around.task_failed(self._ref(vmid)) for vmid in asked))
         self._tried |= dict.fromkeys(asked, now)
         if failed := {vmid: why for vmid, why in zip(asked, whys, strict=True) if why}:
@@ -74,6 +77,7 @@ class GuestStage:
             self._silent = True
             await around.say(f"Stage {self._stage.name}: Proxmox does not answer, and is asked again. {error.message}")
             return self._not_in(around.progress.down)
+        self._untold = {vmid for vmid, (_, state) in seen.items() if state == "unknown"}
         self._places |= {vmid: node for vmid, (node, _) in seen.items()}
         if again := {v for v in around.progress.down if v in seen and seen[v][1] == "running"}:
             await self._started_again(again)
@@ -152,7 +156,8 @@ class GuestStage:
         await around.say(f"Stage {self._stage.name}: {_few(map(around.progress.label, left))} is stopped.")
         stopped: set[int] = set()
         while left and time.monotonic() < until:
-            wanted = [vmid for vmid in left if vmid not in stopped and vmid not in self._forbidden]
+            out = stopped | self._forbidden | self._untold
+            wanted = [vmid for vmid in left if vmid not in out]
             calls = [around.call("guest.stop", self._ref(vmid)) for vmid in wanted[:BATCH]]
             answers = dict(zip(wanted, await asyncio.gather(*calls, return_exceptions=True), strict=False))
             self._note(answers)

@@ -305,6 +305,34 @@ async def test_what_fails_in_its_task_is_asked_again(tmp_path: Path, monkeypatch
         assert (on.running(), done["not_down"]) == ([], [])
 
 
+async def test_a_node_that_hangs_holds_the_guests_of_others_up_no_longer_than_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call there costs a minute, and there are several batches of them."""
+    called, call = list[int](), Around.call
+
+    async def noted(self: Around, action: str, target: Any, **args: Any) -> Any:
+        called.append(getattr(target, "vmid", 0))
+        return await call(self, action, target, **args)
+
+    monkeypatch.setattr(Around, "call", noted)
+    async with stage(tmp_path, replace(FAST, proxy_timeout=1.0)) as on, on.bridge():
+        web = tagged(on.lab, "web")[:1]
+        on.lab.fault("guest-deaf", web[0])
+        for vmid in tagged(on.lab, "web"):
+            on.lab.guest(vmid).node = "pve1"
+        await on.order("shutdown", args={"stages": ["web"], "nodes": False, "stage_timeout": 3600})
+        await _left_are(on, set(web), stage="web")
+        there = {vmid for vmid in on.running() if on.lab.guest(vmid).node == "pve3"}
+        assert there
+        on.lab.fault("node-hang", "pve3")
+        on.lab.fault("guest-deaf", web[0])
+        await until(lambda: set(on.running()) == there, LONG, lambda: on.states()[-1])
+        assert not there.intersection(called)
+        on.lab.fault("node-hang", "pve3", "off")
+        assert (await on.became("done"))["not_down"] == []
+
+
 async def test_what_ha_takes_elsewhere_has_not_gone_with_its_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
