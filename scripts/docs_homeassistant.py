@@ -107,7 +107,7 @@ Each guest, node and cluster has an `event` entity, and the same events as devic
 
 - guest: EVENTS_GUEST
 - node: EVENTS_NODE
-- cluster: EVENTS_CLUSTER
+- cluster: EVENTS_CLUSTER; of a Backup Server the last four
 
 Attributes: `title`, `message`, `severity`, `kind`, `at`, `vmid`, `node`, `name`, `approval`. They are told once,
 without duplicates, and no later than 15 minutes after they were received. In an automation with a state trigger on an
@@ -165,5 +165,5 @@ def _after() -> str:
 
     text = AFTER
     for kind in ("guest", "node", "cluster"):
-        text = text.replace(f"EVENTS_{kind.upper()}", ", ".join(words(kind)))
+        text = text.replace(f"EVENTS_{kind.upper()}", ", ".join(dict.fromkeys(words(kind))))
     return text

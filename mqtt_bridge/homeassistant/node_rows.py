@@ -30,11 +30,9 @@ def _figure(key: str, name: str, value: str, icon: str, **more: object) -> Entit
     return Entity(key, "sensor", name, value, "metrics", icon=icon, **fields)  # type: ignore[arg-type]
 
 
-def _button(key: str, name: str, action: str, icon: str, *, dangerous: bool = False, reach: str = "own") -> Entity:
-    return Entity(
-        key, "button", name, does=(Does(key, action),), icon=icon, category="config", enabled=False,
-        dangerous=dangerous, variants=PVE, reach=reach,  # type: ignore[arg-type]
-    )  # fmt: skip
+def _button(key: str, name: str, action: str, icon: str = "", **more: object) -> Entity:
+    fields = {"category": "config", "enabled": False, "variants": PVE, **more}
+    return Entity(key, "button", name, does=(Does(key, action),), icon=icon, **fields)  # type: ignore[arg-type]
 
 
 ROWS: tuple[Entity, ...] = (
@@ -59,11 +57,11 @@ ROWS: tuple[Entity, ...] = (
     ),
     Entity(
         "maintenance", "switch", "Maintenance", yes("v.maintenance", "maintenance"), "upkeep",
-        icon="mdi:wrench-clock", does=MAINTENANCE, reach="site", attributes=UNTIL,
+        icon="mdi:wrench-clock", does=MAINTENANCE, reach="bridge", attributes=UNTIL,
     ),
     Entity(
         "evacuation", "sensor", "Evacuation", f"{_EVACUATION}.get('state') }}}}", "upkeep", device_class="enum",
-        options=("idle", "running", "done", "incomplete"), icon="mdi:exit-run", category="diagnostic", reach="site",
+        options=("idle", "running", "done", "incomplete"), icon="mdi:exit-run", category="diagnostic", reach="bridge",
         variants=PVE, needs=(Need("/vms", "VM.Migrate"),), evacuation=True,
         attributes="{% set e=((value_json|default({})).get('evacuation') or {}) %}"
         "{{ {'message': e.get('message'), 'moved': e.get('moved', []), 'left': e.get('left', [])}|tojson }}",
@@ -81,10 +79,10 @@ ROWS: tuple[Entity, ...] = (
         "certificate", "sensor", "Certificate expires", get("certificate_expires"), device_class="timestamp",
         icon="mdi:certificate", category="diagnostic", enabled=False, variants=PVE, needs=AUDIT,
     ),
-    acknowledge("site"),
+    acknowledge("bridge"),
     _button("startall", "Start all guests", "node.startall", "mdi:play-box-multiple"),
     _button("wakeonlan", "Wake on LAN", "node.wakeonlan", "mdi:power", reach="site"),
     _button("stopall", "Shut down all guests", "node.stopall", "mdi:stop-circle", dangerous=True),
-    _button("reboot", "Reboot", "node.reboot", "mdi:restart-alert", dangerous=True),
+    _button("reboot", "Reboot", "node.reboot", dangerous=True, device_class="restart"),
     _button("shutdown", "Shutdown", "node.shutdown", "mdi:power-plug-off", dangerous=True),
 )  # fmt: skip

@@ -7,18 +7,16 @@ from mqtt_bridge.homeassistant.entity import DATA, PERCENT, Does, Entity, Need, 
 from mqtt_bridge.homeassistant.node_rows import MAINTENANCE, UNTIL
 from mqtt_bridge.model import SiteShutdown
 
-CLUSTER, PVE = frozenset({"cluster"}), frozenset({"cluster", "standalone"})
+CLUSTER, PVE, SERVER = frozenset({"cluster"}), frozenset({"cluster", "standalone"}), frozenset({"pbs"})
+SERVER_EVENTS = ("api_offline", "api_online", "approval_requested", "approval_decided")
 EVENTS = (
     "quorum_lost",
     "quorum_ok",
     "ha_error",
     "ha_recovered",
     "ha_state",
-    "api_offline",
-    "api_online",
-    "approval_requested",
-    "approval_decided",
-)  # fmt: skip
+    *SERVER_EVENTS,
+)
 SHUTDOWN_STATES = get_args(SiteShutdown.model_fields["state"].annotation)
 _SHUTDOWN = f"{{{{ {DATA}|tojson }}}}"
 RUNS = ("ok", "warning", "failed", "running")
@@ -47,12 +45,13 @@ CLUSTER_ROWS: tuple[Entity, ...] = (
     Entity("ha_problem", "binary_sensor", "High availability problem", yes("v.ha_errors", "ha_managed"),
            device_class="problem", variants=CLUSTER, needs=_AUDIT, reach="site",
            attributes="{{ {'services': (value_json|default({})).get('ha_errors', [])}|tojson }}"),
-    Entity("approvals", "sensor", "Pending approvals", get("pending_approvals"), "upkeep", variants=PVE,
-           state_class="measurement", icon="mdi:account-check", reach="bridge",
+    Entity("approvals", "sensor", "Pending approvals", get("pending_approvals"), "upkeep", state_class="measurement",
+           icon="mdi:account-check", reach="bridge",
            attributes="{{ {'approvals': (value_json|default({})).get('approvals', [])}|tojson }}"),
     Entity("maintenance", "switch", "Maintenance", yes("v.maintenance", "maintenance"), "upkeep",
            icon="mdi:wrench-clock", does=MAINTENANCE, reach="bridge", attributes=UNTIL),
     Entity("event", "event", "Event", options=EVENTS, icon="mdi:bell-outline", reach="bridge", variants=PVE),
+    Entity("event", "event", "Event", options=SERVER_EVENTS, icon="mdi:bell-outline", reach="bridge", variants=SERVER),
     Entity("recent", "sensor", "Recent events", _NEWEST, "events", device_class="timestamp", icon="mdi:timeline-text",
            reach="bridge", attributes=_RECENT),
     acknowledge("bridge"),

@@ -110,8 +110,10 @@ def _pending(row: Approval) -> PendingApproval:
     )
 
 
-def _failed(book: TaskBook) -> Sequence[TaskInfo]:
-    """Those of the last day, newest first."""
+def _failed(book: TaskBook) -> Sequence[TaskInfo] | None:
+    """Those of the last day, newest first; None before the first list of tasks."""
+    if not book.seen:
+        return None
     since = time.time() - DAY
     return [t for t in book.newest(KEPT) if t.status == "failed" and t.ended_at and _seconds(t.ended_at) >= since]
 

@@ -219,25 +219,27 @@ class BackupServerInventory:
     async def _store_details(self, store: str) -> dict[str, Any]:
         spaces = await self._get("admin", "datastore", store, "namespace")
         names = tuple(str(r.get("ns", "")) for r in spaces) if isinstance(spaces, list) else None
-        snapshots = [s for ns in names or ("",) for s in await self._snapshots(store, ns)]
+        held = [await self._snapshots(store, ns) for ns in names or ("",)]
+        known = names is not None and None not in held
+        snapshots = [snapshot for some in held for snapshot in some or ()]
         collected = await self._get("admin", "datastore", store, "gc")
         jobs = {kind: await self._get("admin", kind, store=store) for kind in ("verify", "sync", "prune")}
         newest = max((int(s["backup-time"]) for s in snapshots), default=None)
         failed = sum((s.get("verification") or {}).get("state") == "failed" for s in snapshots)
         return {
             "namespaces": names,
-            "snapshots": len(snapshots) if names is not None else None,
-            "last_backup": utc(newest),
-            "unverified": failed if names is not None else None,
+            "snapshots": len(snapshots) if known else None,
+            "last_backup": utc(newest) if known else None,
+            "unverified": failed if known else None,
             "gc": _last_run([collected] if isinstance(collected, Mapping) else None),
             **{kind: _last_run(rows_) for kind, rows_ in jobs.items()},
             "details_at": utc(time.time()),
         }
 
-    async def _snapshots(self, store: str, namespace: str) -> list[rows.Row]:
+    async def _snapshots(self, store: str, namespace: str) -> list[rows.Row] | None:
         params = {"ns": namespace} if namespace else {}
         found = await self._get("admin", "datastore", store, "snapshots", **params)
-        return found if isinstance(found, list) else []
+        return found if isinstance(found, list) else None
 
 
 def _last_run(jobs: Any) -> JobRun | None:

@@ -87,6 +87,11 @@ class TaskBook:
         self._baseline = False
         self._of_guest: dict[int, dict[Role, TaskInfo]] = {}
 
+    @property
+    def seen(self) -> bool:
+        """Whether a list has been read."""
+        return self._baseline
+
     def take(self, raw: Iterable[Any]) -> TaskChanges:
         """Merge a list; publish the newest 50; tell what started and what ended since the last look."""
         self.listed = tuple(task_info(row, self.site) for row in raw)

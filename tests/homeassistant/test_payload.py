@@ -246,7 +246,9 @@ def test_a_typing_error_is_told() -> None:
 
 def test_rows_have_keys_of_their_own() -> None:
     for rows in ROWS.values():
-        assert len({row.key for row in rows}) == len(rows)
+        named = [(row.key, variant) for row in rows for variant in row.variants or {""}]
+        assert len(set(named)) == len(named)
+        assert not {key for key, variant in named if not variant} & {key for key, variant in named if variant}
 
 
 def test_a_maintenance_evacuates_where_that_is_allowed() -> None:
