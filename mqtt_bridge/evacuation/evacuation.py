@@ -123,9 +123,7 @@ class Evacuation:
                 held = await self._maintained()
                 for record in self._book:
                     if record.state != "idle" and not _lasts(record, held):
-                        self._idle(
-                            record
-                        )  # at once: a maintenance that begins while its last guest moves is another one
+                        self._idle(record)  # at once: one that begins while the last guest moves is another
                     elif record.state == "running" and (record.key not in busy or busy[record.key].done()):
                         busy[record.key] = group.create_task(self._empty(record.key))
                 with suppress(TimeoutError):
