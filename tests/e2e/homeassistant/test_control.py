@@ -77,7 +77,7 @@ async def test_an_approval_that_waits(house: House) -> None:
 
 
 async def switched(hass: Hass, entity_id: str, *, on: bool) -> None:
-    """Off again in the end: since 2025.7 Home Assistant remembers that of an entity which was removed."""
+    """Off again in the end: newer versions of Home Assistant remember that of an entity which was removed."""
     off = None if on else "user"
     await hass.call(hass.ha.ws, "config/entity_registry/update", entity_id=entity_id, disabled_by=off)
 
