@@ -145,6 +145,7 @@ async def test_a_token_that_loses_its_rights(broker_env: Env, lab: Lab, mosquitt
     async with Serve(tmp_path / "serve", broker_env()) as serve, Tree(mosquitto.options) as tree:
         await serve.ready()
         await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(lambda: all(_named(tree, site) for site in ("lab", "pbs1")))
         before = things(tree)
         lab.fault("token-strip")
         await until(lambda: tree.json("lab/state") == "degraded")
@@ -158,6 +159,12 @@ async def test_a_token_that_loses_its_rights(broker_env: Env, lab: Lab, mosquitt
         lab.fault("token-unstrip")
         await until(lambda: tree.json("lab/state") == "online", 90)
         assert things(tree) == before
+
+
+def _named(tree: Tree, site: str) -> bool:
+    """Its manifest is there, which is published after what it names."""
+    manifest = tree.json(f"{site}/manifest")
+    return bool(manifest and manifest["complete"] and (manifest["guests"] or manifest["datastores"]))
 
 
 def things(tree: Tree) -> set[str]:
