@@ -25,6 +25,7 @@ from tests.support.held import held
 
 BIN = Path(sys.executable).parent
 PATIENCE = 20.0  # seconds until something that should happen has not
+GUESTS = 24  # of a lab as it comes
 Mode = Literal["auto", "legacy"]
 
 
@@ -305,6 +306,10 @@ class Tree:
         if payload is None:
             return None
         return json.loads(payload) if payload[:1] == b"{" else payload.decode(errors="replace")
+
+    def whole(self) -> bool:
+        """The lab's site is online, has spoken, and has all its guests."""
+        return self.json("lab/state") == "online" and bool(self.json("lab/heartbeat")) and len(self.guests()) == GUESTS
 
     def guest(self, vmid: int) -> Any:
         return self.json(f"lab/guest/{vmid}")

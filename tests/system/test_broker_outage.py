@@ -28,7 +28,7 @@ async def test_it_comes_back_under_load(store: Mosquitto, env: Env, lab: Lab, tm
     serve_env = env(MQTT_HOST="127.0.0.1", MQTT_PORT=str(store.port))
     async with Serve(tmp_path / "serve", serve_env) as serve, Tree(store.options) as tree:
         await serve.ready()
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         reads: list[str] = []
         async with over_http(serve.url) as agent:
             reading = asyncio.create_task(_read_for_ever(agent, reads))

@@ -44,9 +44,9 @@ class Demo(Command):
         self.start()
 
     def wait(self) -> dict[str, Any]:
-        """Until its ready file is there: at most 30 s."""
+        """Until its ready file is there and its last line of how to connect: at most 30 s."""
         end = time.monotonic() + 30
-        while not self.file.exists():
+        while not (self.file.exists() and re.search(r"^control .*\n|with the secret \S+\n", self.out, re.MULTILINE)):
             assert self.running, self.err
             assert time.monotonic() < end, self.err
             time.sleep(0.05)

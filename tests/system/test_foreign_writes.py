@@ -26,7 +26,7 @@ async def test_forgeries_are_put_right_and_never_acted_on(
     env = broker_env(PROXMOX_ALLOW_ELEVATED="true")
     async with Serve(tmp_path / "serve", env) as serve, Tree(mosquitto.options) as tree:
         await serve.ready()
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         async with over_http(serve.url) as agent:
             vmid = next(g["vmid"] for g in (await agent.ask("get_vms", status="running"))["guests"])
             stranger = forged(tree, vmid, vmid=4711)
@@ -83,7 +83,7 @@ async def test_an_empty_retained_publish_deletes_nothing_for_long(
 ) -> None:
     async with Serve(tmp_path / "serve", broker_env()) as serve, Tree(mosquitto.options) as tree:
         await serve.ready()
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         mine = set(tree.retained)
         for topic in mine:
             await tree.put(topic, b"")

@@ -28,7 +28,7 @@ async def test_a_cluster_of_two_whose_first_host_is_switched_off(tmp_path: Path,
         (folder / ".env").write_text("".join(f"{k}={v}\n" for k, v in settings.items()), encoding="utf-8")
         async with Serve(folder, environment()) as serve, Tree(mosquitto.options) as tree:
             await serve.ready()
-            await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+            await until(tree.whole)
             assert tree.json("lab/heartbeat")["endpoint"] == "127.0.0.1", "the first is named by its address"
             async with over_http(serve.url) as agent:
                 lab.fault("node-down", first)
@@ -52,7 +52,7 @@ async def test_a_cluster_of_two_whose_first_host_is_switched_off(tmp_path: Path,
 async def test_every_host_down_and_back(broker_env: Env, lab: Lab, mosquitto: Mosquitto, tmp_path: Path) -> None:
     async with Serve(tmp_path / "serve", broker_env()) as serve, Tree(mosquitto.options) as tree:
         await serve.ready()
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         async with over_http(serve.url) as agent:
             before = {g: tree.guest(g) for g in tree.guests()}
             for host in lab.hosts:
@@ -92,7 +92,7 @@ async def test_down_at_the_start(broker_env: Env, lab: Lab, mosquitto: Mosquitto
             assert (answer["complete"], answer["stale"]) == (False, True), "no guests were seen, which is not none"
             for host in lab.hosts:
                 lab.fault("host-up", host)
-            await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24, 30)
+            await until(tree.whole, 30)
             async with asyncio.timeout(30):
                 while not (await agent.ask("get_vms"))["complete"]:
                     await asyncio.sleep(0.1)
@@ -105,7 +105,7 @@ async def test_hosts_that_hang(
     """No answer at all: reads go on, and the end takes no longer than it may."""
     async with Serve(tmp_path / "serve", broker_env()) as serve, Tree(mosquitto.options) as tree:
         await serve.ready()
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         async with over_http(serve.url) as agent:
             lab.fault("api-hang")
             hanging = asyncio.create_task(agent.attempt("test_connectivity"))
@@ -131,7 +131,7 @@ def running(tree: Tree) -> int:
 async def test_a_token_that_is_revoked(broker_env: Env, lab: Lab, mosquitto: Mosquitto, tmp_path: Path) -> None:
     async with Serve(tmp_path / "serve", broker_env()) as serve, Tree(mosquitto.options) as tree:
         await serve.ready()
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         lab.fault("token-revoke")
         await until(lambda: tree.json("lab/state") == "offline")
         assert "token" in tree.json("lab/heartbeat")["reason"].lower()
@@ -144,7 +144,7 @@ async def test_a_token_that_loses_its_rights(broker_env: Env, lab: Lab, mosquitt
     """Lists turn empty with 200: nothing is deleted, and it is said which privilege is missing."""
     async with Serve(tmp_path / "serve", broker_env()) as serve, Tree(mosquitto.options) as tree:
         await serve.ready()
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         await until(lambda: all(_named(tree, site) for site in ("lab", "pbs1")))
         before = things(tree)
         lab.fault("token-strip")

@@ -23,7 +23,7 @@ async def test_a_second_bridge_for_a_site_refuses(
     broker_env: Env, mosquitto: Mosquitto, tmp_path: Path, name: str
 ) -> None:
     async with BridgeAlone(tmp_path / "first", broker_env()), Tree(mosquitto.options) as tree:
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         first = tree.json("lab/heartbeat")["instance"]
         env = broker_env(STATE_DIR=str(tmp_path / "elsewhere"), BRIDGE_NAME=name)
         async with Serve(tmp_path / "second", env) as second:
@@ -43,7 +43,7 @@ async def test_a_second_bridge_for_a_site_refuses(
 @pytest.mark.parametrize("end", ["killed", "ended"])
 async def test_a_standby_takes_over(broker_env: Env, lab: Lab, mosquitto: Mosquitto, tmp_path: Path, end: str) -> None:
     async with BridgeAlone(tmp_path / "first", broker_env()) as first, Tree(mosquitto.options) as tree:
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         env = broker_env(STATE_DIR=str(tmp_path / "elsewhere"), BRIDGE_NAME="second")
         async with BridgeAlone(tmp_path / "second", env, "run", "--standby") as second:
             await second.said("Standing by")
@@ -66,7 +66,7 @@ async def test_a_standby_takes_over(broker_env: Env, lab: Lab, mosquitto: Mosqui
 async def test_a_quick_restart_is_not_refused(broker_env: Env, mosquitto: Mosquitto, tmp_path: Path) -> None:
     """Its own last words, not even an hour old, are no rival."""
     async with BridgeAlone(tmp_path / "bridge", broker_env()) as bridge, Tree(mosquitto.options) as tree:
-        await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+        await until(tree.whole)
         for _ in range(2):
             before = tree.json("lab/heartbeat")["instance"]
             await bridge.kill()

@@ -20,7 +20,7 @@ async def test_no_secret_is_ever_said(env: Env, lab: Lab, tmp_path: Path) -> Non
         )  # fmt: skip
         async with Serve(tmp_path / "serve", settings) as serve, Tree(broker.options_for("bridge"), "#") as tree:
             await serve.ready()
-            await until(lambda: tree.json("lab/state") == "online" and len(tree.guests()) == 24)
+            await until(tree.whole)
             async with (
                 over_http(serve.url, MCP_TOKEN) as agent,
                 over_stdio(tmp_path / "agent", settings) as other,
